@@ -15,7 +15,7 @@ FLOORS = [
     {"base"},
     {"text", "pages"},
     {"data"},
-    {"model"},
+    {"model", "retrieval"},
     {"run"},
     {"generate"},
     {"convert"},
@@ -29,7 +29,7 @@ FLOORS = [
     {"cli"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-NO_TORCH = {"base", "text", "pages", "data"}
+NO_TORCH = {"base", "text", "pages", "data", "retrieval"}
 
 
 def imports(source: str) -> Iterator[str]:

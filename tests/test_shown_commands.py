@@ -101,7 +101,9 @@ def write_data(folder: Path) -> None:
     named = hashlib.sha256((folder / "my_texts" / "part2.txt").read_bytes()).hexdigest()
     write_rows(folder / "found.jsonl", [{"kind": "passage", "text": "young smith", "sha256": named}])
     (folder / "reply.txt").write_text("The old smith forges a nail of iron.", encoding="utf-8")
-    (folder / "more").mkdir()
+    for name in ("more", "notes", "letters"):
+        (folder / name).mkdir()
+        (folder / name / "smith.txt").write_text(text[:2000], encoding="utf-8")
     write_rows(folder / "more" / "a.jsonl", [{"text": text[:2000]}])
     answers = [{"question": f"What is {n}?", "answer": f"It is {n}."} for n in range(12)]
     write_rows(folder / "answers.jsonl", answers)

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from gptsmith.base.files import readable_bytes, readable_seconds
 from gptsmith.base.json_text import json_text
+from gptsmith.base.progress import ProgressFile, progress_file
 
 # What is shown is mostly names and words of people: brackets and colons in them are no markup.
 results = Console(highlight=False, markup=False, emoji=False)
@@ -28,6 +29,7 @@ notes = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 PLAIN_LINE_EVERY_S = 10.0
 _IS_HUSHED = ContextVar("is_hushed", default=False)
+_IS_METERED = ContextVar("is_metered", default=False)
 
 
 class OutlivingStream:
@@ -200,16 +202,18 @@ def harmless(text: str) -> str:
 
 
 class Meter:
-    """A bar on a terminal, a plain line now and then elsewhere. Made by `meter`."""
+    """A bar on a terminal, a plain line now and then elsewhere, and a file for other programs. Made by `meter`."""
 
-    def __init__(self, title: str, total: float, progress: Progress | None) -> None:
-        self.title, self.total, self.progress = title, total, progress
+    def __init__(self, title: str, total: float, progress: Progress | None, told: ProgressFile | None) -> None:
+        self.title, self.total, self.progress, self.told = title, total, progress, told
         self.task = progress.add_task(title, total=total, figures="") if progress else None
         self.is_shown = not _IS_HUSHED.get()
         self.said = time.monotonic()
 
     def update(self, done: float, figures: str = "") -> None:
         """Shows that `done` of the total is done, with a short text of figures beside it."""
+        if self.told is not None:
+            self.told.write(done, self.total, figures)
         if self.progress is not None and self.task is not None:
             self.progress.update(self.task, completed=done, figures=figures)
         elif self.is_shown and time.monotonic() - self.said >= PLAIN_LINE_EVERY_S:
@@ -225,16 +229,23 @@ class Meter:
 
 @contextmanager
 def meter(title: str, total: float, *, count: bool = True) -> Iterator[Meter]:
-    """A `Meter` for work of `total` units; `count` shows how many of them are done."""
-    if not notes.is_terminal or notes.quiet or _IS_HUSHED.get():
-        yield Meter(title, total, None)
-        return
-    counted = [MofNCompleteColumn()] if count else []
-    columns = [
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        *counted,
-        TextColumn("{task.fields[figures]}", markup=False),
-    ]
-    with Progress(*columns, TimeRemainingColumn(), console=notes, transient=True) as progress:
-        yield Meter(title, total, progress)
+    """A `Meter` for work of `total` units; `count` shows how many of them are done. Other programs are told of the
+    outermost one."""
+    is_shown = not notes.quiet and not _IS_HUSHED.get()
+    told = progress_file(title) if is_shown and not _IS_METERED.get() else None
+    token = _IS_METERED.set(True)
+    try:
+        if not notes.is_terminal or not is_shown:
+            yield Meter(title, total, None, told)
+            return
+        counted = [MofNCompleteColumn()] if count else []
+        columns = [
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            *counted,
+            TextColumn("{task.fields[figures]}", markup=False),
+        ]
+        with Progress(*columns, TimeRemainingColumn(), console=notes, transient=True) as progress:
+            yield Meter(title, total, progress, told)
+    finally:
+        _IS_METERED.reset(token)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gptsmith.commands.options import SAMPLING, Json, command, show_drawn_seed
 from gptsmith.workflows.requests import ChatRequest
+
+if TYPE_CHECKING:
+    from gptsmith.retrieval.grounding import Grounding
 
 BASE = (
     "This is a base model: it continues text and was not tuned to answer. Type the beginning of a text; "
@@ -23,19 +27,21 @@ Ctrl-C            stop a reply"""
 
 COMMANDS = ("/new", "/system", "/regenerate", "/save", "/help", "/quit")
 NAME = re.compile("/[a-z]+")
+SHOWN_CHARACTERS = 160
+"""Of a passage below an answer."""
 
 
 @command(
     ChatRequest,
     arguments={"run": "RUN"},
     panels={
-        "Conversation": ("system", "max_tokens", "no_recital"),
+        "Conversation": ("system", "documents", "max_tokens", "no_recital"),
         **SAMPLING,
         "Machine": ("engine", "device", "dtype"),
     },
     examples=(
-        "gptsmith chat runs/mine-sft --temperature 0.7",
         'gptsmith chat runs/mine-sft --system "Answer in one sentence."',
+        "gptsmith chat runs/mine-sft --documents notes/",
     ),
 )
 def chat(request: ChatRequest, json: Json = False) -> None:
@@ -69,9 +75,12 @@ def chat(request: ChatRequest, json: Json = False) -> None:
             if not json:
                 sys.stdout.write("\n")
         if json:
-            console.show_json(figures_of(reply, talk.prompt))
+            grounding = {} if talk.grounding is None else {"documents": talk.grounding.fields()}
+            console.show_json({**figures_of(reply, talk.prompt), **grounding})
         elif talk.template and reply.num_tokens == request.max_tokens:
             console.note(f"cut off after {request.max_tokens} tokens: raise --max-tokens for longer replies", "dim")
+        if talk.grounding is not None:
+            show_grounding(talk.grounding)
 
     def obey(line: str) -> None:
         command, _, words = line.partition(" ")
@@ -110,3 +119,15 @@ def chat(request: ChatRequest, json: Json = False) -> None:
                 console.note(str(error), "red")
     talk.engine.close()
     thread.close()
+
+
+def show_grounding(grounding: Grounding) -> None:
+    """Prints the sources of an answer, numbered, or that there are none."""
+    from gptsmith.base import console
+
+    for number, source in enumerate(grounding.sources, 1):
+        words = " ".join(source.text.split())
+        more = "…" if len(words) > SHOWN_CHARACTERS else ""
+        console.note(f"[{number}] {source.place}: {words[:SHOWN_CHARACTERS]}{more}", "dim")
+    if grounding.note:
+        console.note(grounding.note, "dim")

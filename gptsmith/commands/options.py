@@ -41,7 +41,7 @@ METAVARS = {
     "context_length": "N", "api_key_file": "FILE", "hosts": "NAME", "cors": "ORIGIN", "to": "KIND", "lm_eval": "TASK",
     "lm_eval_path": "FOLDER", "me": "NAME", "retrain": "DOCUMENT", "seeds": "N",
     "reply": "TEXT", "word": "N", "by": "PARTS", "methods": "NAME", "html": "FILE", "without": "FILE",
-    "redact_passages": "FILE", "no_recital": "N", "private": "EPSILON",
+    "redact_passages": "FILE", "documents": "FOLDER", "no_recital": "N", "private": "EPSILON",
 }  # fmt: skip
 
 

@@ -7,20 +7,21 @@ from typing import Any
 
 NUM_SHOWN = 20
 TEXT_CHARACTERS = 60
+COUNTS = ("num_passages", "num_passage_tokens", "longest_tokens", "num_answers")
 
 
 def show_recited(figures: Mapping[str, Any]) -> None:
     """Prints the passages of an audit, its checkpoints, and what it says."""
     from gptsmith.base import console
 
-    show_passages(figures["passages"][:NUM_SHOWN])
+    show_passages([*figures["passages"][:NUM_SHOWN], *figures["answers"][:NUM_SHOWN]])
     if len(figures["checkpoints"]) > 1:
         show_checkpoints(figures["checkpoints"])
     console.results.print(figures["says"], style="bold", soft_wrap=True)
     for line in figures["remarks"]:
         console.results.print(console.harmless(line), soft_wrap=True)
-    more = figures["num_passages"] - NUM_SHOWN
-    listed = f"{more:,} more passages are" if more > 0 else "all of it is"
+    more = sum(max(0, figures[name] - NUM_SHOWN) for name in ("num_passages", "num_answers"))
+    listed = f"{more:,} more of them are" if more > 0 else "all of it is"
     console.note(f"{listed} in {figures['page']}, which only you can read: it holds what was found")
 
 
@@ -48,10 +49,10 @@ def show_checkpoints(checkpoints: Sequence[Mapping[str, Any]]) -> None:
     from gptsmith.base import console
 
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("checkpoint", "passages", "their tokens", "the longest"):
+    for column in ("checkpoint", "passages", "their tokens", "the longest", "short answers"):
         table.add_column(column)
     for each in checkpoints:
         step = f"{each['step']:,}{' (served)' if each['is_served'] else ''}"
-        table.add_row(step, *(f"{each[key]:,}" for key in ("num_passages", "num_passage_tokens", "longest_tokens")))
+        table.add_row(step, *(f"{each[key]:,}" for key in COUNTS))
     console.results.print(table)
     console.results.print()

@@ -13,7 +13,9 @@ LAST_READ_S = 2
     arguments={"runs": "RUN"},
     panels={
         "Address": ("host", "port", "hosts", "cors"),
-        "Access": ("api_key_file", "tls_certificate", "tls_key", "share_prompts", "share_sources", "no_recital"),
+        "Access": (
+            "api_key_file", "tls_certificate", "tls_key", "share_prompts", "share_sources", "no_recital", "documents",
+        ),
         "Limits": (
             "max_num_seqs", "max_queue_size", "kv_cache_memory", "kv_cache_dtype", "keep_loaded_s", "max_choices",
             "max_tokens", "max_body_bytes", "timeout_s", "keep_alive_s", "drain_s",

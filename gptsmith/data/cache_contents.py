@@ -26,6 +26,7 @@ FOLDERS = {
     "references": "references",
     "models": "huggingface_hub",
     "compiled": "compiled",
+    "documents": "documents",
 }
 """The folders of the cache, by what they hold."""
 SPEEDS = ("speed-*.json", "attention-*.json")
@@ -90,7 +91,7 @@ def _made_from(kind: str, path: Path, cache: Path) -> str:
         return _files_of(path)
     if kind == "tokens":
         return _files_of(cache / FOLDERS["corpora"] / str(_manifest(path).get("corpus")))
-    if kind in ("suffix_arrays", "near_duplicates"):
+    if kind in ("suffix_arrays", "near_duplicates", "documents"):
         return str(_manifest(path).get("made_from", ""))
     is_model = kind == "models" and path.is_dir()
     names = (path.name, *(child.name for child in path.iterdir() if child.is_dir())) if is_model else ()

@@ -19,6 +19,7 @@ from gptsmith.base.errors import DataError, UserError
 from gptsmith.base.files import readable_bytes, require_room, sha256_of, write_json
 from gptsmith.data.cache import MANIFEST, Journal
 from gptsmith.data.care.cleaning import Cleaning
+from gptsmith.data.care.left_out import KeptRows
 from gptsmith.data.care.redaction import RedactedDocument
 from gptsmith.data.deduplication import ExactDeduplication
 from gptsmith.data.discover import Candidate
@@ -44,7 +45,7 @@ class FileRecord:
     num_documents: int = 0
     num_duplicates: int = 0
     left_out: tuple[str, ...] = ()
-    """The SHA-256 of each document that a list names, so that it is not in the corpus."""
+    """The SHA-256 of each document, or row of one, that a list names, so that it is not in the corpus."""
 
     redacted: dict[str, int] = field(default_factory=dict)
     """How many findings in its documents were replaced by placeholders, by kind."""
@@ -57,6 +58,9 @@ class FileRecord:
 
     text_fields: tuple[str, ...] = ()
     """The fields of its records that hold the text; none if it holds no records."""
+
+    has_rows: bool = False
+    """Whether each line of its documents is a row of a table."""
 
 
 class CorpusBuild:
@@ -162,6 +166,7 @@ class CorpusBuild:
             record,
             num_documents=self.num_documents - began[1],
             remarks=tuple(candidate.file.remarks),
+            has_rows=candidate.reader.has_rows(candidate.file),
             **added,
         )
 
@@ -170,11 +175,13 @@ class CorpusBuild:
         num_duplicates, left_out, redacted, fields = 0, dict[str, None](), Counter[str](), dict[str, None]()
         begin, start, digest = self.text.tell(), None, hashlib.sha256()
         document = RedactedDocument(self.cleaning.redaction)
+        rows = KeptRows(self.cleaning.left_out) if candidate.reader.has_rows(candidate.file) else None
         for chunk in read_documents(candidate.reader, candidate.file, self.settings):
             fields.update(dict.fromkeys(chunk.fields))
             # JSON can spell half a surrogate pair, which is no character.
             digest.update(chunk.text.encode("utf-8", "replace"))
-            self.text.write(document.add(chunk.text, last=chunk.last).encode("utf-8", "replace"))
+            text = chunk.text if rows is None else rows.add(chunk.text, last=chunk.last)
+            self.text.write(document.add(text, last=chunk.last).encode("utf-8", "replace"))
             start = chunk.start if start is None else start
             if not chunk.last:
                 continue
@@ -194,7 +201,7 @@ class CorpusBuild:
             document = RedactedDocument(self.cleaning.redaction)
         return {
             "num_duplicates": num_duplicates,
-            "left_out": tuple(left_out),
+            "left_out": (*left_out, *(rows.left_out if rows is not None else ())),
             "redacted": dict(redacted),
             "text_fields": tuple(fields),
         }

@@ -229,7 +229,7 @@ def named_records(sources: Iterable[str | Path], reading: ExampleReading) -> Ite
             place = f"{path}, {record.place}"
             num_records += 1
             fields = without_fields(names.usual(record.fields), reading.ignored_fields)
-            fields = reading.cleaning.redaction.values(fields) if reading.cleaning.redaction else fields
+            fields = reading.cleaning.redaction.record(fields) if reading.cleaning.redaction else fields
             yield NamedRecord(path, place, fields, record.fields, names, record.end, record.problem)
     if reading.me is not None:
         require_messages_of(reading.me, names_of_people)

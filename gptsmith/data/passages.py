@@ -12,11 +12,15 @@ from typing import Self
 from gptsmith.base.errors import UserError
 from gptsmith.base.json_text import json_text
 from gptsmith.data.files import open_decompressed, seekable
+from gptsmith.data.records import BETWEEN_TEXTS
 
 READ_BYTES = 1 << 18
 """Of a block whose lines are counted."""
 AROUND_BYTES = 1 << 20
 """How far from its expected place a passage of a long document is looked for."""
+
+BETWEEN_BYTES = 1 << 12
+"""Of other fields and of markup, between the parts of a passage that goes on from one text of a record in another."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,17 @@ class SearchedFile:
             if places:
                 at = begin + min(places, key=lambda place: abs(begin + place - expected))
                 return Found(at, at + len(spelled), self._line_of(at))
+        return self._find_across(window, passage, begin)
+
+    def _find_across(self, window: bytes, passage: str, begin: int) -> Found | None:
+        """A passage that goes on from one text of a record in another: from the first to the last of its parts in the
+        file, if all are there and near each other, in whatever order."""
+        parts = [part for part in passage.split(BETWEEN_TEXTS) if part]
+        for spelled in zip(*map(_every_spelling, parts), strict=True) if len(parts) > 1 else ():
+            places = [window.find(part) for part in spelled]
+            start, stop = min(places), max(place + len(part) for place, part in zip(places, spelled, strict=True))
+            if start >= 0 and stop - start <= sum(map(len, spelled)) + BETWEEN_BYTES:
+                return Found(begin + start, begin + stop, self._line_of(begin + start))
         return None
 
     def _has(self, spelled: bytes, place: int) -> bool:
@@ -131,8 +146,14 @@ def find_in_line(path: Path, passage: str, number: int) -> Found | None:
 
 
 def _spellings(passage: str) -> list[bytes]:
+    """The ways to spell a passage, each once."""
+    return [text for text in dict.fromkeys(_every_spelling(passage)) if text]
+
+
+def _every_spelling(passage: str) -> list[bytes]:
+    """A passage as it stands, and as a JSON string spells it: with characters of its own, and in ASCII alone."""
     as_json = (json_text(passage, ensure_ascii=escapes)[1:-1] for escapes in (False, True))
-    return [text.encode("utf-8", "replace") for text in dict.fromkeys((passage, *as_json)) if text]
+    return [text.encode("utf-8", "replace") for text in (passage, *as_json)]
 
 
 def _occurrences(window: bytes, spelled: bytes) -> Iterator[int]:

@@ -42,6 +42,9 @@ NEVER_TEXT = ("links", "identifiers", "paths", "dates")
 # Kinds of values that may hold the text inside.
 NESTED = ("lists", "records")
 
+BETWEEN_TEXTS = "\n\n"
+"""Between the texts of a record, in the document that they make."""
+
 NUM_FIELDS_SHOWN = 20
 MAX_SHOWN_CHARACTERS = 60
 
@@ -95,7 +98,7 @@ def document(path: Path, record: Record, chosen: Sequence[str]) -> Iterator[Chun
                 f"{path}, {record.place}: the field {name} holds {error}, not text; "
                 "name another with --set data.text_field=NAME"
             ) from None
-    text = "\n\n".join(part for part in parts if part)
+    text = BETWEEN_TEXTS.join(part for part in parts if part)
     if text.strip():
         yield Chunk(text, record.start, record.end, fields=tuple(present))
 
@@ -178,7 +181,7 @@ def plain_text(value: Any, depth: int = 0) -> str:
         # A part without words, such as an image or the call of a tool, adds nothing.
         return next((plain_text(value[name], depth + 1) for name in MESSAGE_FIELDS if name in value), "")
     if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return "\n\n".join(part for each in value if (part := plain_text(each, depth + 1)))
+        return BETWEEN_TEXTS.join(part for each in value if (part := plain_text(each, depth + 1)))
     raise TypeError({bool: "true or false", bytes: "bytes"}.get(type(value), f"the value {brief(value)}"))
 
 

@@ -10,15 +10,13 @@ from itertools import accumulate
 from typing import Literal, get_args
 
 from gptsmith.base.errors import ConfigurationError, did_you_mean
+from gptsmith.text.sentences import SENTENCE_END
 from gptsmith.text.tokenizer import Tokenizer
 
 Grain = Literal["sentences", "words", "tokens"]
 GRAINS: tuple[str, ...] = get_args(Grain)
 
-SENTENCE = re.compile(
-    r"\s*\S.*?(?:[.!?\u2026]+[\"'\u201d\u2019\u00bb)\]]*(?=\s)|[\u3002\uff01\uff1f]+[\u300d\u300f\u201d]*|(?=\n)|$)",
-    re.DOTALL,
-)
+SENTENCE = re.compile(rf"\s*\S.*?(?:{SENTENCE_END}|(?=\n)|$)", re.DOTALL)
 """Matches a sentence with the white space before it: up to its full stop, or the end of its line."""
 WORD = re.compile(r"\s*(?:[\u3040-\u30ff\u3400-\u9fff]|[^\s\u3040-\u30ff\u3400-\u9fff]+)")
 """Matches a word with the white space before it; in Chinese and Japanese, which write none, a character."""

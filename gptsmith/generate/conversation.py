@@ -13,6 +13,8 @@ from gptsmith.generate.api import Generation
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.request import Request
 from gptsmith.generate.sampling import SamplingSettings
+from gptsmith.retrieval.documents import Documents
+from gptsmith.retrieval.grounding import Grounding, ground
 from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.text.context import fit_messages, fit_text, max_prompt_tokens
 from gptsmith.text.tokenizer import Tokenizer
@@ -24,6 +26,7 @@ class Conversation:
     Attributes:
         prompt: the last message of the person.
         last: the latest reply, or None.
+        grounding: what the documents hold on that message; None without documents.
     """
 
     def __init__(
@@ -36,13 +39,18 @@ class Conversation:
         max_tokens: int,
         sampling: SamplingSettings,
         seed: int,
+        documents: Documents | None = None,
     ) -> None:
-        """
+        """`documents` are looked through for each message.
+
         Raises:
-            UserError: there is a system prompt for a model that was not made for conversations.
+            UserError: there is a system prompt, or there are documents, for a model that was not made for
+                conversations.
         """
+        if documents is not None and template is None:
+            raise _for_tuned("documents are")
         self.engine, self.tokenizer, self.template = engine, tokenizer, template
-        self.max_tokens, self.sampling, self.seed = max_tokens, sampling, seed
+        self.max_tokens, self.sampling, self.seed, self.documents = max_tokens, sampling, seed, documents
         self.beginning: list[dict[str, str]] = []
         self.set_system(system)
 
@@ -53,10 +61,7 @@ class Conversation:
             UserError: the model was not made for conversations.
         """
         if system and self.template is None:
-            raise UserError(
-                "a system prompt is for models that were tuned on conversations: "
-                f"{shell_command('finetune', 'RUN', 'CONVERSATIONS.jsonl')}"
-            )
+            raise _for_tuned("a system prompt is")
         self.beginning = [{"role": "system", "content": system}] if system else []
         self.reset()
 
@@ -65,6 +70,7 @@ class Conversation:
         self.messages = list(self.beginning)
         self.text = self.prompt = ""
         self.last: Generation | None = None
+        self.grounding: Grounding | None = None
 
     def __repr__(self) -> str:
         return f"Conversation({self.messages!r})" if self.template is not None else f"Conversation({self.text!r})"
@@ -104,8 +110,8 @@ class Conversation:
             self.prompt = self.text = text
         else:
             messages = [*self.messages, {"role": "user", "content": message}]
-            ids = self._fitted(self.template, messages, limit)
-            self.prompt, self.messages = message, messages
+            ids, grounding = self._fitted(self.template, messages, limit)
+            self.prompt, self.messages, self.grounding = message, messages, grounding
         self.last = Generation(self.engine, Request(ids, self.max_tokens, self.sampling, seed=self.seed))
         self.seed += 1
         return self.last
@@ -148,11 +154,25 @@ class Conversation:
             content = "\n".join(f"**{turn['role']}**\n\n{turn['content']}\n" for turn in self.messages)
         write_atomically(path, content, private=True)
 
-    def _fitted(self, template: ChatTemplate, messages: Sequence[dict[str, str]], limit: int) -> list[int]:
+    def _fitted(
+        self, template: ChatTemplate, messages: Sequence[dict[str, str]], limit: int
+    ) -> tuple[list[int], Grounding | None]:
+        """The ids of a conversation, and what the documents hold on its last message."""
+
         def encode(some: Sequence[dict[str, str]]) -> list[int]:
             return template.prompt_ids(self.tokenizer, some)
 
+        grounding = None
+        if self.documents is not None:
+            messages, grounding = ground(
+                self.documents, messages, lambda some: len(encode(some)), limit, gives_way=True
+            )
         ids = fit_messages(messages, encode, limit).token_ids
         if len(ids) > limit:
             raise UserError(f"{len(ids)} tokens do not fit in the model's context: send a shorter message")
-        return ids
+        return ids, grounding
+
+
+def _for_tuned(what: str) -> UserError:
+    tuning = shell_command("finetune", "RUN", "CONVERSATIONS.jsonl")
+    return UserError(f"{what} for models that were tuned on conversations: {tuning}")

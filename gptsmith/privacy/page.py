@@ -21,6 +21,7 @@ def audit_page(found: Mapping[str, Any]) -> str:
         element("p", "This page holds texts that the model learnt from: do not share it.", class_="notice"),
         section("In figures", *by_heart(found), name="by-heart"),
         *_passages("Passages", "passages", passages),
+        *_passages("Short answers", "answers", found["answers"]),
         *_passages("Passages of text that it never saw", "held-out", held_out),
         *_of_other_checkpoints(found["checkpoints"]),
         *_words(words),
@@ -51,12 +52,13 @@ def _of_other_checkpoints(checkpoints: Sequence[Mapping[str, Any]]) -> list[Html
             element(
                 "summary",
                 f"Step {each['step']:,}: {counted(each['num_passages'], 'passage')}"
-                + (f", the longest {shown:,}" if shown < each["num_passages"] else ""),
+                + (f", the longest {shown:,}" if (shown := len(each["passages"])) < each["num_passages"] else "")
+                + (f", and {counted(each['num_answers'], 'short answer')}" if each["num_answers"] else ""),
             ),
-            *map(_passage, each["passages"]),
+            *map(_passage, (*each["passages"], *each["answers"])),
         )
         for each in checkpoints
-        if (shown := len(each["passages"]))
+        if each["passages"] or each["answers"]
     ]
     return [section("Passages of other checkpoints that are kept", *folds, name="other-checkpoints")] if folds else []
 

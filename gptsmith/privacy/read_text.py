@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gptsmith.base.errors import MissingExtraError, UserError, one_line
+from gptsmith.privacy.answers import AnswerRule
 from gptsmith.privacy.readings import Documents, Reading, Taught, Windows
+from gptsmith.privacy.token_scores import base_model
 from gptsmith.provenance.example_text import ExampleText
 from gptsmith.provenance.learned_text import LearnedText, SourcedText
 
@@ -19,12 +21,14 @@ class ReadText:
     Attributes:
         text: the text whose tokens are read.
         own, held_out: how it is read, and what was held out.
+        answers: which short answers count as learnt by heart; None if the text has none, or their base is not here.
         note: why examples are read as plain text instead; None if they are not.
     """
 
     text: SourcedText
     own: Reading
     held_out: Reading
+    answers: AnswerRule | None = None
     note: str | None = None
 
     @classmethod
@@ -46,11 +50,14 @@ class ReadText:
                 )
             else:
                 separator = replies.array.separator
-                return cls(replies, Taught(replies.sequences, separator), Taught(replies.held_out, separator))
-        held_out = text.held_out_tokens()
-        ends = np.flatnonzero(held_out == text.array.separator) + 1
-        own = Documents(text.array.tokens, text.ends, windows)
-        return cls(text, own, Documents(held_out, ends, windows), note)
+                own, held_out = Taught(replies.sequences, separator), Taught(replies.held_out, separator)
+                base = base_model(text.opened, text.tokenizer)
+                rule = None if base is None else AnswerRule(own, held_out, replies.array, base)
+                return cls(replies, own, held_out, rule)
+        tokens = text.held_out_tokens()
+        ends = np.flatnonzero(tokens == text.array.separator) + 1
+        documents = Documents(text.array.tokens, text.ends, windows)
+        return cls(text, documents, Documents(tokens, ends, windows), note=note)
 
     @property
     def num_tokens(self) -> int:

@@ -124,17 +124,38 @@ class Documents(Reading):
 
 
 class Taught(Reading):
-    """Replies, each after all that stands before it in its conversation."""
+    """Replies, each after all that stands before it in its conversation.
 
-    def __init__(self, sequences: TaughtSequences, separator: int) -> None:
-        self.tokens, self._sequences = sequences.replies(separator), sequences
+    Args:
+        chosen: the numbers of the sequences to be read; None for all of them.
+    """
+
+    def __init__(self, sequences: TaughtSequences, separator: int, chosen: np.ndarray | None = None) -> None:
+        self.tokens, self._sequences, self._separator = sequences.replies(separator), sequences, separator
+        self._chosen = np.arange(len(sequences.ends)) if chosen is None else chosen
+        self.ends = np.flatnonzero(self.tokens == separator) + 1
 
     def windows(self, seed: int) -> Iterator[Window]:
         ids, places, ends = self._sequences.ids, self._sequences.places, self._sequences.ends
-        for number in np.random.Generator(np.random.PCG64(seed)).permutation(len(ends)):
+        for number in np.random.Generator(np.random.PCG64(seed)).permutation(self._chosen):
             own = slice(int(ends[number - 1]) if number else 0, int(ends[number]))
             if self._sequences.is_target[own].any():
                 yield Window(ids[own], places[own])
+
+    def only(self, replies: Sequence[int]) -> Taught:
+        """The same, of which only the sequences that have some of the replies are read."""
+        firsts = self._sequences.firsts[np.array(replies, np.int64)]
+        chosen = np.unique(np.searchsorted(self._sequences.ends, firsts, side="right"))
+        return Taught(self._sequences, self._separator, chosen)
+
+    def bounds(self, reply: int) -> tuple[int, int]:
+        """The first token of a reply, and the place of its separator."""
+        return int(self.ends[reply - 1]) if reply else 0, int(self.ends[reply]) - 1
+
+    def prompt(self, reply: int) -> np.ndarray:
+        """The tokens before a reply in its conversation."""
+        first = int(self._sequences.firsts[reply])
+        return self._sequences.ids[self._sequences.bounds(first)[0] : first]
 
     @cached_property
     def is_repeated(self) -> np.ndarray:

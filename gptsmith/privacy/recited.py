@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gptsmith.privacy.answers import Answers
 from gptsmith.privacy.read_text import ReadText
 from gptsmith.privacy.recitable import Passage, Runs, Threshold, is_learnt, passages_of, single_passages, threshold_of
 from gptsmith.privacy.scan import Scan
@@ -36,6 +37,7 @@ class Recited:
         threshold: the fewest tokens of a passage.
         passages: those that it recites, the longest first.
         canary_passages: those of them that touch a canary, and are nobody's text; they are not among the others.
+        answers: the short answers that it has by heart, without those to canaries; None if there is no rule for them.
         held_out_passages: passages of the text that was held out, but for those that stand in the training text, too.
         num_passage_tokens: the tokens of the text that lie in a run of right ones so long.
         within: for each of TRIES, the tokens of the text that can be had within so many, and those of the text that was
@@ -49,6 +51,7 @@ class Recited:
     threshold: Threshold
     passages: list[Passage]
     canary_passages: list[Passage]
+    answers: Answers | None
     held_out_passages: list[Passage]
     num_passage_tokens: int
     within: Mapping[int, tuple[int, int]]
@@ -69,6 +72,7 @@ class Recited:
             text, read.note, scanned, held_out, threshold,
             [each for each, planted in zip(passages, is_planted, strict=True) if not planted],
             [each for each, planted in zip(passages, is_planted, strict=True) if planted],
+            None if read.answers is None else read.answers.judge(scanned, held_out, length),
             single_passages(held_out, others.where(~is_learnt(held_out.tokens, others, array))),
             num_own_tokens(text, own),
             {
@@ -94,6 +98,7 @@ class Recited:
             "num_passages": len(self.passages),
             "num_canary_passages": len(self.canary_passages),
             "num_passage_tokens": self.num_passage_tokens,
+            **({} if self.answers is None else self.answers.figures()),
             "num_held_out_passages": len(self.held_out_passages),
             "within_tries": [
                 {"tries": tries, "num_tokens": own, "num_held_out_tokens": other}
@@ -103,17 +108,22 @@ class Recited:
 
     def passages_in_words(self, most: int = MAX_PASSAGES) -> list[dict[str, Any]]:
         """The longest passages, with their files and places."""
-        return [
-            {
-                "text": source.passage,
-                "num_tokens": passage.num_tokens,
-                "num_copies": passage.num_copies,
-                "tries": passage.tries,
-                **source.plain(),
-            }
-            for passage in self.passages[:most]
-            for source in [self.text.source(passage.start, passage.num_tokens)]
-        ]
+        return [self._in_words(passage) for passage in self.passages[:most]]
+
+    def answers_in_words(self, most: int = MAX_PASSAGES) -> list[dict[str, Any]]:
+        """The short answers that are the hardest to guess, with their files and places."""
+        by_heart = [] if self.answers is None else self.answers.by_heart[:most]
+        return [{**self._in_words(each.passage), "bits": each.bits} for each in by_heart]
+
+    def _in_words(self, passage: Passage) -> dict[str, Any]:
+        source = self.text.source(passage.start, passage.num_tokens)
+        return {
+            "text": source.passage,
+            "num_tokens": passage.num_tokens,
+            "num_copies": passage.num_copies,
+            "tries": passage.tries,
+            **source.plain(),
+        }
 
     def held_out_in_words(self) -> list[dict[str, Any]]:
         """The passages of the text that was held out."""
@@ -134,6 +144,11 @@ def num_own_tokens(text: SourcedText, runs: Runs) -> int:
     return sum(num_tokens for start, num_tokens in spans if not text.is_planted(start, num_tokens))
 
 
+def num_answers(recited: Recited) -> int:
+    """The short answers of a text that a model has by heart."""
+    return 0 if recited.answers is None else len(recited.answers.by_heart)
+
+
 def recited_figures(recited: Sequence[Recited]) -> dict[str, Any]:
     """What a model recites of all its texts."""
     return {
@@ -141,8 +156,10 @@ def recited_figures(recited: Sequence[Recited]) -> dict[str, Any]:
         "threshold": recited[0].threshold.num_tokens,
         "num_passages": sum(len(each.passages) for each in recited),
         "num_canary_passages": sum(len(each.canary_passages) for each in recited),
+        "num_answers": sum(map(num_answers, recited)),
         "by_copies": _by_copies([passage for each in recited for passage in each.passages]),
         "passages": [plain for each in recited for plain in each.passages_in_words()],
+        "answers": [plain for each in recited for plain in each.answers_in_words()],
         "held_out": [plain for each in recited for plain in each.held_out_in_words()],
     }
 
@@ -155,7 +172,9 @@ def checkpoint_figures(step: int, recited: Sequence[Recited], served_step: int) 
         "step": step,
         "is_served": step == served_step,
         "passages": [plain for each in recited for plain in each.passages_in_words(most)],
+        "answers": [plain for each in recited for plain in each.answers_in_words(most)],
         "num_passages": sum(len(each.passages) for each in recited),
+        "num_answers": sum(map(num_answers, recited)),
         "num_passage_tokens": sum(each.num_passage_tokens for each in recited),
         "num_held_out_passages": sum(len(each.held_out_passages) for each in recited),
         "longest_tokens": max((each.passages[0].num_tokens for each in recited if each.passages), default=0),

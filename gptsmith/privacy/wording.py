@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gptsmith.privacy.recitable import MIN_RUN_TOKENS
-from gptsmith.privacy.recited import Recited
+from gptsmith.privacy.recited import Recited, num_answers
 from gptsmith.privacy.tokenizer_words import MIN_DOCUMENTS
 
 LIMITS = (
@@ -22,6 +22,8 @@ def headline(recited: Sequence[Recited]) -> str:
     longest = max(each.threshold.num_tokens for each in recited)
     none = f"no passage of {longest} tokens or more of what it learnt"
     what = f"This model can recite {counted(num_passages, 'passage') if num_passages else none}"
+    if number := sum(map(num_answers, recited)):
+        what += f", and {counted(number, 'short answer')}"
     num_read, num_tokens = (sum(sizes) for sizes in zip(*(_sizes(each) for each in recited), strict=True))
     if num_read < num_tokens:
         what += f", of the {num_read / num_tokens:.0%} of its text that were read"
@@ -65,12 +67,24 @@ def _about(learned: Mapping[str, Any], is_one_of_many: bool) -> list[str]:
             f"{_longest(learned['longest_held_out'])} in a row were right, but for such as stand in what it "
             f"learnt from or earlier in the same document{chance}"
         ]
+    if "answer_bits" in learned:
+        lines.append(f"{of}{_about_answers(learned)}")
     if learned["note"] is not None:
         lines.append(f"{of}{learned['note']}")
     if learned["num_tokens_read"] < learned["num_tokens"]:
         share = learned["num_tokens_read"] / max(1, learned["num_tokens"])
         lines.append(f"{of}time was up after {share:.0%} of the text, a random sample of its documents")
     return [f"{line[0].upper()}{line[1:]}." for line in lines]
+
+
+def _about_answers(learned: Mapping[str, Any]) -> str:
+    right, held_out = learned["num_held_out_answers_right"], learned["num_held_out_answers"]
+    return (
+        f"a short answer counts if the model writes all of it after its question, and it takes "
+        f"{learned['answer_bits']:.0f} bits or more to guess it by the base, the other answers and the question; of "
+        f"{held_out:,} other answers that were held out it writes {right or 'none'}"
+        f"{', and they are easier to guess' if right else ''}"
+    )
 
 
 def _longest(num_tokens: int) -> str:
@@ -88,17 +102,19 @@ def _canaries_and_words(figures: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _other(checkpoint: Mapping[str, Any]) -> str:
-    number = checkpoint["num_passages"]
+    number, answers = checkpoint["num_passages"], checkpoint["num_answers"]
+    more = f", and {counted(answers, 'short answer')}" if answers else ""
     return (
         f"The checkpoint of step {checkpoint['step']:,}, which is kept beside it, can recite "
-        f"{counted(number, 'passage') if number else 'none'}."
+        f"{counted(number, 'passage') if number else 'none'}{more}."
     )
 
 
 def figures_in_words(passage: Mapping[str, Any]) -> str:
-    """`28 tokens, 4 copies, 120 tries`."""
-    copies = passage.get("num_copies")
+    """`28 tokens, 4 copies, 120 tries`, and of a short answer `31 bits to guess`."""
+    copies, bits = passage.get("num_copies"), passage.get("bits")
     words = [] if copies is None else [f"{copies:,} {'copy' if copies == 1 else 'copies'}"]
+    words += [] if bits is None else [f"{bits:.0f} bits to guess"]
     return ", ".join([counted(passage["num_tokens"], "token"), *words, tries_in_words(passage["tries"])])
 
 

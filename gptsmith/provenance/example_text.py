@@ -41,7 +41,11 @@ HELD_OUT_DOCUMENTS_FILE, HELD_OUT_TOKENS_FILE = "held_out.table", "held_out.toke
 
 
 class ExampleText(LearnedText):
-    """The texts of examples. A text that a chat template writes around them is none of theirs."""
+    """The texts of examples. A text that a chat template writes around them is none of theirs.
+
+    Attributes:
+        opened: the run that was tuned on them.
+    """
 
     kind = "examples"
 
@@ -50,7 +54,7 @@ class ExampleText(LearnedText):
         kept = read_json(index / PLACES_FILE, with_names=True)
         self._table, self._places, self._paths = table, kept["places"], list(kept["files"])
         super().__init__(run.folder, array, table["end"], run.tokenizer(), SourceFiles(run.paths, kept["files"]), index)
-        self._opened, self._origin = run, origin
+        self.opened, self._origin = run, origin
 
     @classmethod
     def of(cls, run: OpenedModel, origin: Origin) -> ExampleText:
@@ -81,14 +85,14 @@ class ExampleText(LearnedText):
             MissingExtraError: the library that sorts is not installed.
             UserError: the examples are gone or have changed, or there is no room on the disk.
         """
-        examples = examples_of(self._opened, self._origin)
-        return Replies.of(self._opened, self._origin, examples.sources, examples.splits, self.files)
+        examples = examples_of(self.opened, self._origin)
+        return Replies.of(self.opened, self._origin, examples.sources, examples.splits, self.files)
 
     def in_place(self, documents: Sequence[int]) -> dict[int, InPlace]:
         if not documents:
             return {}
-        examples = examples_of(self._opened, self._origin)
-        splits, (train, *_) = encoded_splits(self._opened, self._origin, examples.sources, examples.splits)
+        examples = examples_of(self.opened, self._origin)
+        splits, (train, *_) = encoded_splits(self.opened, self._origin, examples.sources, examples.splits)
         wanted, samples_of = {self._where(document) for document in documents}, defaultdict[str, list[int]](list)
         for number in range(len(train)):
             if (place := splits.train[train.example_number(number)].place) in wanted:

@@ -14,6 +14,8 @@ class ServeRequest(ServeSettings):
 
     runs: PathTexts = Field(default=...)
     """Runs, NAME=RUN for another name, or folders of models."""
+    documents: PathTexts = Field(default_factory=list)
+    """Search this folder for each message. May be repeated."""
     host: str = "127.0.0.1"
     """Address to listen on; if public, --api-key-file is needed."""
     port: int = 8000

@@ -12,6 +12,7 @@ from gptsmith.base.json_text import json_text
 from gptsmith.serve.anthropic.errors import ERROR, error_body
 from gptsmith.serve.anthropic.messages import count_tokens, messages
 from gptsmith.serve.anthropic.schemas import CountTokensRequest, MessagesRequest
+from gptsmith.serve.documents import DOCUMENTS_SCHEMA, PASSAGE_SCHEMA, describe_documents, get_passage
 from gptsmith.serve.explain.explain import explain
 from gptsmith.serve.explain.schemas import ExplainRequest, TraceRequest
 from gptsmith.serve.explain.trace import trace
@@ -141,6 +142,14 @@ ROUTES = (
     Route(
         "/v1/trace", "POST", trace, "Where a text stands in what a model learnt from.",
         TraceRequest, {"type": "object", "required": ["sources"]}, models=WRITERS,
+    ),
+    Route(
+        "/v1/documents", "GET", describe_documents, "The documents in which questions are looked up.",
+        response_schema=DOCUMENTS_SCHEMA,
+    ),
+    Route(
+        "/v1/documents/{name}", "GET", get_passage, "A passage of a document, with what is around it.",
+        response_schema=PASSAGE_SCHEMA,
     ),
     Route(
         "/tokenize", "POST", tokenize, "The token ids of a text or of a conversation.", TokenizeRequest, ANY_OBJECT

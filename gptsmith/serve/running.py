@@ -27,6 +27,7 @@ from gptsmith.serve.served_models import ServedModels
 from gptsmith.serve.server import POLL_S, GracefulServer, bound_socket
 from gptsmith.serve.state import State
 from gptsmith.serve.tls import TlsFiles, tls_files
+from gptsmith.workflows.documents import open_documents
 
 
 class RunningServer:
@@ -120,7 +121,7 @@ class Server(RunningServer):
             served = load_served(named, device=device, dtype=dtype, with_prompts=shows_prompts)
             draft = None if request.draft is None else load(request.draft, device=device, dtype=dtype)
             found = ModelFolders(folders, device=device, dtype=dtype, with_prompts=shows_prompts) if folders else None
-            models = ServedModels(served, request, draft, found)
+            models = ServedModels(served, request, draft, found, open_documents(request.documents))
         except BaseException:
             listening.close()
             raise

@@ -15,6 +15,7 @@ from gptsmith.explain.check import Check
 from gptsmith.explain.trace.tracer import Tracer
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.sampling import SamplingSettings
+from gptsmith.retrieval.documents import Documents
 from gptsmith.serve.errors import RETRY_AFTER_S, ApiError, overloaded
 from gptsmith.serve.load import LoadedRun
 from gptsmith.serve.settings import ServeSettings
@@ -30,14 +31,23 @@ class ServedModel:
 
     Attributes:
         kv_cache_bytes: the bound on its KV cache and that of its draft model; 0 without a bound.
+        documents: in which questions to it are looked up; None if there are none.
         num_reserved: sequences that are requested and have not ended, those included whose prompt is still tokenized.
         checks: the identities that explanations rest on, once they were tried on this model.
         own_text: tokens that explanations put in place of others, once some were written.
         on_idle: called when the last of them has ended.
     """
 
-    def __init__(self, run: LoadedRun, engine: Engine, settings: ServeSettings, kv_cache_bytes: int) -> None:
+    def __init__(
+        self,
+        run: LoadedRun,
+        engine: Engine,
+        settings: ServeSettings,
+        kv_cache_bytes: int,
+        documents: Documents | None = None,
+    ) -> None:
         self.run, self.engine, self.settings, self.kv_cache_bytes = run, engine, settings, kv_cache_bytes
+        self.documents = documents
         self.num_reserved, self.clock = 0, time.monotonic
         self.checks: list[Check] | None = None
         self.own_text: tuple[int, ...] | None = None

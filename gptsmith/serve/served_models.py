@@ -24,6 +24,7 @@ from gptsmith.generate.forward import SMALL_BYTES, compile_ahead
 from gptsmith.generate.recital_guard import RecitalGuard
 from gptsmith.model.device import choose_device
 from gptsmith.provenance.recital import recital_guard
+from gptsmith.retrieval.documents import Documents
 from gptsmith.serve.errors import ApiError, overloaded
 from gptsmith.serve.load import LoadedRun, ModelDescription
 from gptsmith.serve.log import LOGGER
@@ -56,18 +57,20 @@ class ServedModels:
         settings: ServeSettings,
         draft: Loaded | None = None,
         folders: ModelFolders | None = None,
+        documents: Documents | None = None,
     ) -> None:
         """
         Args:
             runs: the models that stay loaded.
             draft: proposes tokens to every model that writes text and shares its tokenizer.
             folders: where further models are.
+            documents: in which the questions to all models are looked up.
 
         Raises:
             UserError: the draft model's tokenizer is not that of `runs`, or it or they write no text; `runs` and
                 folders have models of one name; or the recital guard lacks a text that one of `runs` learnt from.
         """
-        self.settings, self._draft, self._folders = settings, draft, folders
+        self.settings, self._draft, self._folders, self.documents = settings, draft, folders, documents
         self._require_same_tokenizer(runs)
         self._thread = EngineThread()
         self._lock, self._num_reading = threading.Lock(), 0
@@ -125,7 +128,7 @@ class ServedModels:
             recital_guard=self._recital_guard(run), thread=self._thread,
         )  # fmt: skip
         run.loaded.model = engine.model  # the server holds no weights but those that it computes with
-        return ServedModel(run, engine, self.settings, kv_cache_bytes or 0)
+        return ServedModel(run, engine, self.settings, kv_cache_bytes or 0, self.documents)
 
     def _recital_guard(self, run: LoadedRun) -> RecitalGuard | None:
         """

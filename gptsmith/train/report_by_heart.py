@@ -75,6 +75,7 @@ def _checkpoints(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
             "passages": readable(row.get("num_passages", "")),
             "their tokens": readable(row.get("num_passage_tokens", "")),
             "longest": readable(row.get("longest_tokens", "")),
+            "short answers": readable(row.get("num_answers", "")),
             "of text that it never saw": readable(row.get("num_held_out_passages", "")),
         }
         for row in rows

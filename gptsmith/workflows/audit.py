@@ -18,6 +18,7 @@ from gptsmith.data.care.audit_page import audit_page
 from gptsmith.data.care.duplicates import TRAIN, duplicates
 from gptsmith.data.care.finders import KINDS, FinderSettings
 from gptsmith.data.care.findings import all_finders
+from gptsmith.data.care.left_out import name_of
 from gptsmith.data.care.near_duplicates import Documents, near_duplicates
 from gptsmith.data.care.placed_findings import PlacedFinding, findings_of
 from gptsmith.data.care.quality import quality
@@ -38,15 +39,16 @@ def audit(request: AuditRequest) -> dict[str, Any]:
 
     Returns:
         of a run, what `gptsmith.workflows.audit_run` says; of texts
-        num_files, num_documents, num_bytes, num_duplicates, skipped, text_fields (of files of records, those that
-        were read), counts (findings by kind), num_secrets, num_documents_with_findings, seconds, and findings: of each
-        its kind, is_secret, text, placeholder, document and the sha256 of its text, file, start and stop (bytes of the
-        file, decompressed if it is packed) and line; the last three are None in formats whose text is packed or marked
-        up. near_duplicates: of each document that is nearly an earlier one its split, document, sha256, file, start,
-        stop and line, the same of the other one (`of`), the similarity, and is_exact. leaks: the same of each document
-        to validate or to test with that is trained on, too. repeated_passages: of each passage that stands in an
-        earlier document its place, that in the other one (`of`), num_bytes, and how it begins (`text`); if they were
-        not looked for, passages_not_searched says why. quality: what `gptsmith.data.care.quality` says.
+        num_files, num_documents, num_bytes, num_duplicates, skipped, text_fields (of files of records, those that were
+        read), counts (findings by kind), num_secrets, num_documents_with_findings, seconds, and findings: of each its
+        kind, is_secret, text, placeholder, document and the sha256 of its text, row_sha256 (of the row, in a sheet of a
+        workbook), file, start and stop (bytes of the file, decompressed if it is packed) and line; the last three are
+        None in formats whose text is packed or marked up. near_duplicates: of each document that is nearly an earlier
+        one its split, document, sha256, file, start, stop and line, the same of the other one (`of`), the similarity,
+        and is_exact. leaks: the same of each document to validate or to test with that is trained on, too.
+        repeated_passages: of each passage that stands in an earlier document its place, that in the other one (`of`),
+        num_bytes, and how it begins (`text`); if they were not looked for, passages_not_searched says why. quality:
+        what `gptsmith.data.care.quality` says.
 
     Raises:
         ConfigurationError: there is no such kind.
@@ -175,6 +177,7 @@ def _plain(found: PlacedFinding, corpus: Corpus) -> dict[str, Any]:
         "placeholder": finding.placeholder,
         "document": found.document,
         "sha256": corpus.table[found.document]["sha256"].tobytes().hex(),
+        "row_sha256": None if found.row is None else name_of(found.row),
         "file": str(found.file),
         "start": None if place is None else place.start,
         "stop": None if place is None else place.stop,

@@ -9,6 +9,7 @@ from gptsmith.generate.engine import Engine
 from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.settings import EngineSettings
 from gptsmith.provenance.recital import recital_guard
+from gptsmith.workflows.documents import open_documents
 from gptsmith.workflows.requests import ChatRequest
 
 
@@ -36,5 +37,5 @@ def conversation(request: ChatRequest, thread: EngineThread | None = None) -> Co
     return Conversation(
         engine, loaded.tokenizer, loaded.template,
         system=request.system, max_tokens=request.max_tokens, sampling=loaded.sampling(request.sampling()),
-        seed=request.resolved_seed,
+        seed=request.resolved_seed, documents=open_documents(request.documents),
     )  # fmt: skip

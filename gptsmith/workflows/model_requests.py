@@ -132,7 +132,7 @@ class CacheRequest(Settings):
     """Delete what is listed, but for what is in use."""
     kind: Texts = Field(default_factory=list)
     """Only records, corpora, tokens, tokenizers, suffix_arrays, near_duplicates, examples, references, models,
-    compiled, speeds or leftovers. May be repeated."""
+    compiled, documents, speeds or leftovers. May be repeated."""
     older_than: float | None = Field(default=None, ge=0)
     """Only what has not been used for so many days."""
 

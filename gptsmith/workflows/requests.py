@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.randomness import drawn_seed
 from gptsmith.base.settings import Settings
-from gptsmith.base.verbs import Assignments, PathText, Texts
+from gptsmith.base.verbs import Assignments, PathText, PathTexts, Texts
 from gptsmith.data.settings import ReadingOptions
 from gptsmith.data.sources import Sources
 from gptsmith.explain.units import Grain
@@ -99,6 +99,8 @@ class ChatRequest(SamplingOptions):
 
     system: str | None = None
     """The system prompt."""
+    documents: PathTexts = Field(default_factory=list)
+    """Search this folder for each message. May be repeated."""
     max_tokens: int = Field(default=120, gt=0)
     """Maximum number of tokens per reply."""
     no_recital: int | None = Field(default=None, ge=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,33 @@ def test_files_are_opened_one_after_the_other_and_may_be_gone(path: Path, tmp_pa
             assert files.find(path, "who", 0, 20, 0) == Found(11, 14, 1)
             assert files.find(str(other), "Otto", 0, 4, 0) == Found(0, 4, 1)
             assert files.find(tmp_path / "gone", "Otto", 0, 4, 0) is None
+
+
+@pytest.mark.parametrize(("question", "answer"), [("prompt", "response"), ("response", "prompt")])
+@pytest.mark.parametrize("escapes", [True, False])
+def test_a_passage_across_fields_is_from_the_first_part_to_the_last(
+    question: str, answer: str, escapes: bool, tmp_path: Path
+) -> None:
+    rows = [{question: f"Who is {name}?", "id": 7, answer: f'He said "ä" of {name}.'} for name in ("Änne", "Otto")]
+    lines = [(json.dumps(row, ensure_ascii=escapes) + "\n").encode() for row in rows]
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"".join(lines))
+    begin, end = len(lines[0]), sum(map(len, lines))
+    parts = {"prompt": "is Otto?", "response": 'He said "ä"'}
+    if question == "response":
+        parts = {"prompt": 'He said "ä"', "response": "is Otto?"}
+    with SearchedFile(path) as file:
+        found = file.find("\n\n".join(parts.values()), begin, end, begin)
+        assert found is not None
+        assert found.line == 2
+        between = path.read_bytes()[found.start : found.stop].decode()
+        assert between.startswith("is Otto?")
+        assert between.endswith(json.dumps('"ä"', ensure_ascii=escapes)[1:-1])
+        assert file.find("is Otto?\n\nis Emil", begin, end, begin) is None
+
+
+def test_parts_that_are_far_apart_are_no_passage(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text("Otto" + "<br>" * 2_000 + "Berg", encoding="utf-8")
+    with SearchedFile(path) as file:
+        assert file.find("Otto\n\nBerg", 0, 8_008, 0) is None

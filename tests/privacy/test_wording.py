@@ -19,7 +19,7 @@ def recited(num_tokens: int, longest_held_out: int | None, passages: int = 0) ->
     threshold = Threshold(num_tokens, longest_held_out, None)
     return cast(
         Recited,
-        SimpleNamespace(**text, threshold=threshold, passages=[None] * passages, held_out_passages=[]),
+        SimpleNamespace(**text, threshold=threshold, passages=[None] * passages, held_out_passages=[], answers=None),
     )
 
 

@@ -20,6 +20,7 @@ from openai import OpenAI
 import gptsmith
 from gptsmith.convert.load import load
 from gptsmith.generate.engine import Engine
+from gptsmith.retrieval.documents import Documents
 from gptsmith.serve.auth import ApiKeys
 from gptsmith.serve.load import load_served
 from gptsmith.serve.model_folders import ModelFolders, split_folders
@@ -134,6 +135,7 @@ def serving(
     page: Path | None = None,
     send_bytes: int | None = None,
     draft: str | None = None,
+    documents: Documents | None = None,
     **settings: Any,
 ) -> Iterator[Served]:
     """A server of some runs, or folders of runs, while the block runs. `send_bytes` is what the network holds for a
@@ -142,7 +144,7 @@ def serving(
     guesser = None if draft is None else load(draft, device="cpu")
     named, folders = split_folders(runs)
     found = ModelFolders(folders, device="cpu", with_prompts=True) if folders else None
-    models = ServedModels(load_served(named, device="cpu", with_prompts=True), bounds, guesser, found)
+    models = ServedModels(load_served(named, device="cpu", with_prompts=True), bounds, guesser, found, documents)
     state = State(models, bounds, keys=keys, page=PageFiles() if page is None else PageFiles(page))
     with bound_socket("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]

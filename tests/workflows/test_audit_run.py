@@ -109,9 +109,17 @@ def test_replies_are_read_after_their_questions_as_they_were_trained(
     told_chat: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(told_chat)
+    asked = [json.loads(line)["messages"] for line in Path("chat.jsonl").read_text(encoding="utf-8").splitlines()]
+    short = gptsmith.audit(["runs/chat"])
+    assert short["num_passages"] == 0, "they are shorter than a passage must be with so little held-out text"
+    assert short["num_answers"] == len(short["answers"]) > 2
+    assert f"{short['num_answers']} short answers" in short["says"]
+    for answer in short["answers"]:
+        assert answer["text"] == asked[answer["line"] - 1][1]["content"]
+        assert "Berg" not in answer["text"], "what four in sixteen say is a habit"
+    assert "Short answers" in Path("runs/chat/audit.html").read_text("utf-8")
     monkeypatch.setattr(recitable, "CAUTIOUS_TOKENS", 10)
     monkeypatch.setattr(recitable, "CAUTIOUS_BYTES", 10)
-    asked = [json.loads(line)["messages"] for line in Path("chat.jsonl").read_text(encoding="utf-8").splitlines()]
     found = gptsmith.audit(["runs/chat"])
     learned = found["learned"][0]
     assert (learned["kind"], learned["note"]) == ("examples", None)

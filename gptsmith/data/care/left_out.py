@@ -1,4 +1,5 @@
-"""Documents that a person leaves out: lists of them, by the SHA-256 of their texts, as an audit writes them."""
+"""Documents, and rows of sheets, that a person leaves out: lists of them, by the SHA-256 of their texts, as an audit
+writes them."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ HOW_TO_LIST = f"{AUDIT} writes such a list"
 
 @dataclass(frozen=True)
 class LeftOutDocuments:
-    """Lists of documents that are not to be learnt from.
+    """Lists of documents that are not to be learnt from. A row of a sheet is one too.
 
     Attributes:
         lists: the SHA-256 of the text of each document, by the path of the list that names it.
@@ -72,10 +73,40 @@ class LeftOutDocuments:
             yield from records
             return
         for record, name in named(path, records, text_field):
-            if name in self:
-                self.found.add(name)
+            names = {name, *([name_of(record.row)] if record.row is not None else [])}
+            if listed := {each for each in names if each in self}:
+                self.found.update(listed)
             else:
                 yield record
+
+
+class KeptRows:
+    """Documents whose lines are rows, without those that are left out, chunk by chunk.
+
+    Attributes:
+        left_out: the SHA-256 of the rows that were left out.
+    """
+
+    def __init__(self, documents: LeftOutDocuments) -> None:
+        self.left_out = dict[str, None]()
+        self._documents, self._held, self._has_begun = documents, "", False
+
+    def add(self, text: str, *, last: bool) -> str:
+        """The next of a document without some rows, given its next chunk."""
+        if not self._documents.lists:
+            return text
+        lines = (self._held + text).split("\n")
+        self._held = "" if last else lines.pop()
+        kept = [line for line in lines if not self._is_left_out(line)]
+        between = "\n" if self._has_begun and kept else ""
+        self._has_begun = not last and (self._has_begun or bool(kept))
+        return between + "\n".join(kept)
+
+    def _is_left_out(self, line: str) -> bool:
+        name = name_of(line)
+        if is_named := name in self._documents:
+            self.left_out[name] = None
+        return is_named
 
 
 def named(path: Path, records: Iterable[Record], text_field: str | None) -> Iterator[tuple[Record, str]]:
@@ -89,7 +120,12 @@ def named(path: Path, records: Iterable[Record], text_field: str | None) -> Iter
         chosen = ()
     for record in chain(first, records):
         text = _text_of(path, record, chosen) or json_text(dict(record.fields), sort_keys=True, default=str)
-        yield record, sha256(text.encode("utf-8", "replace")).hexdigest()
+        yield record, name_of(text)
+
+
+def name_of(text: str) -> str:
+    """The name of a document, or of a row, in a list: the SHA-256 of its text."""
+    return sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
 def _text_of(path: Path, record: Record, chosen: tuple[str, ...]) -> str:
@@ -101,9 +137,9 @@ def _text_of(path: Path, record: Record, chosen: tuple[str, ...]) -> str:
 
 
 def _named_in(path: Path) -> Iterator[str]:
-    """The SHA-256 that each line of a file names."""
+    """The SHA-256 that each line of a file names: that of a row, if there is one, or of a whole document."""
     for place, value in json_lines(path):
-        name = value.get("sha256")
+        name = value.get("row_sha256") or value.get("sha256")
         if name is None:
             continue
         if not isinstance(name, str) or not HEXADECIMAL.fullmatch(name):

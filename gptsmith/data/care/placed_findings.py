@@ -38,21 +38,36 @@ class PlacedFinding:
         document: the number of its document in the corpus.
         file: the file that the document was read from.
         place: where it stands in that file; None in formats whose text is packed or marked up.
+        row: the row that it stands in, in a document that is a sheet; None in others, and across several rows.
     """
 
     finding: Finding
     document: int
     file: Path
     place: Found | None
+    row: str | None = None
 
 
 def findings_of(corpus: Corpus, finders: Sequence[FinderSettings], meter: MeterFactory) -> Iterator[PlacedFinding]:
     """The findings in all documents of a corpus, and where they stand in its files."""
-    starts, stops = corpus.bounds()
+    (starts, stops), file_of = corpus.bounds(), corpus.table["file"]
     with SearchedFiles() as files, meter("searching", len(corpus)) as bar:
         for document in range(len(corpus)):
-            for found in findings_in(corpus, int(starts[document]), int(stops[document]), finders):
+            first, stop = int(starts[document]), int(stops[document])
+            has_rows = corpus.files[int(file_of[document])].has_rows
+            for found in findings_in(corpus, first, stop, finders):
                 path, begin, end = corpus.source(document)
-                expected = begin + found.start - int(starts[document])
-                yield PlacedFinding(found, document, path, files.find(path, found.text, begin, end, expected))
+                expected = begin + found.start - first
+                place = files.find(path, found.text, begin, end, expected)
+                row = _row_at(corpus, first, stop, found) if has_rows else None
+                yield PlacedFinding(found, document, path, place, row)
             bar.update(document + 1)
+
+
+def _row_at(corpus: Corpus, begin: int, end: int, found: Finding) -> str | None:
+    """The row of a sheet, which has these bytes of the corpus, that a finding stands in; None if in several."""
+    first, stop = max(begin, found.start - AROUND_BYTES), min(end, found.stop + AROUND_BYTES)
+    before, behind = corpus.read(first, found.stop).rpartition(b"\n"), corpus.read(found.stop, stop).partition(b"\n")
+    is_whole = (before[1] or first == begin) and (behind[1] or stop == end)
+    is_one = len(before[2]) >= found.stop - found.start
+    return (before[2] + behind[0]).decode("utf-8") if is_whole and is_one else None

@@ -15,6 +15,7 @@ from gptsmith.base.errors import DataError
 from gptsmith.data.care.finders import KINDS, FinderSettings, Span
 from gptsmith.data.care.findings import Finding, findings, redacted
 from gptsmith.data.care.left_out import json_lines
+from gptsmith.data.records import BETWEEN_TEXTS
 
 BLOCK_CHARACTERS, AROUND_CHARACTERS = 1 << 21, 1 << 16
 """A long document is redacted in such blocks, with so much of what stands around each."""
@@ -36,12 +37,43 @@ class PassageSettings(FinderSettings):
                 yield start, stop
                 end = stop
 
+    def find_across(self, texts: Sequence[str]) -> Iterator[Mapping[int, Span]]:
+        for passage in self.texts:
+            for number, text in enumerate(texts):
+                others = [*range(number + 1, len(texts)), *range(number)]
+                for head, rest in _cuts(passage):
+                    if text.endswith(head) and (spans := _continued(texts, others, rest)) is not None:
+                        yield {number: (len(text) - len(head), len(text)), **spans}
+
     def _occurrences(self, text: str) -> Iterator[Span]:
         for passage in self.texts:
             start = text.find(passage)
             while start >= 0:
                 yield start, start + len(passage)
                 start = text.find(passage, start + 1)
+
+
+def _cuts(passage: str) -> Iterator[tuple[str, str]]:
+    """A passage before and behind each of its blank lines."""
+    at = passage.find(BETWEEN_TEXTS)
+    while at >= 0:
+        if at and (rest := passage[at + len(BETWEEN_TEXTS) :]):
+            yield passage[:at], rest
+        at = passage.find(BETWEEN_TEXTS, at + 1)
+
+
+def _continued(texts: Sequence[str], numbers: Sequence[int], rest: str) -> dict[int, Span] | None:
+    """Where a passage goes on in some of the texts of these numbers, in their order: the rest of it begins one of them,
+    or is all of one and goes on in another. None if it does not."""
+    for place, number in enumerate(numbers):
+        text = texts[number]
+        if text.startswith(rest):
+            return {number: (0, len(rest))}
+        if text and rest.startswith(text + BETWEEN_TEXTS):
+            spans = _continued(texts, numbers[place + 1 :], rest[len(text + BETWEEN_TEXTS) :])
+            if spans is not None:
+                return {number: (0, len(text)), **spans}
+    return None
 
 
 class Redaction:
@@ -95,6 +127,18 @@ class Redaction:
             text = redacted(text, found)
         return text, counts
 
+    def record(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of a record with placeholders in all of their texts and names, and in two texts for a finding that
+        goes on from one in another."""
+        texts = list(_texts(fields))
+        for finder in self.finders:
+            while spans := next(iter(finder.find_across(texts)), None):
+                self.counts[finder.kind] += 1
+                for number, (start, stop) in spans.items():
+                    texts[number] = texts[number][:start] + finder.placeholder + texts[number][stop:]
+        redacted_fields: dict[str, Any] = self.values(_with_texts(fields, iter(texts)))
+        return redacted_fields
+
     def values(self, value: Any) -> Any:
         """A JSON value with placeholders in all of its texts and names. Names that become the same are numbered."""
         if isinstance(value, str):
@@ -130,6 +174,25 @@ class Redaction:
             if not widened or start >= widened[-1].stop:
                 widened.append(replace(one, start=start, stop=stop))
         return widened
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts in a JSON value, in order."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from chain.from_iterable(map(_texts, value.values()))
+    elif isinstance(value, list | tuple):
+        yield from chain.from_iterable(map(_texts, value))
+
+
+def _with_texts(value: Any, texts: Iterator[str]) -> Any:
+    """A JSON value with other texts in the place of its own, in order."""
+    if isinstance(value, str):
+        return next(texts)
+    if isinstance(value, Mapping):
+        return {name: _with_texts(inner, texts) for name, inner in value.items()}
+    return [_with_texts(inner, texts) for inner in value] if isinstance(value, list | tuple) else value
 
 
 class RedactedDocument:

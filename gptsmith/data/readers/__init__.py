@@ -80,6 +80,9 @@ class Record:
     problem: str | None = None
     """Why it cannot be read, such as a line that is not JSON; None if it can. The records after it can be read."""
 
+    row: str | None = None
+    """The line that it is in a document, if that is a whole sheet; None if it is a document of its own."""
+
 
 @dataclass(frozen=True)
 class SourceFile:
@@ -130,6 +133,10 @@ class Reader(Settings):
     @abstractmethod
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         """The documents of a file."""
+
+    def has_rows(self, file: SourceFile) -> bool:
+        """Whether each line of a file's documents is a row of a table, which can be left out by itself."""
+        return False
 
     def has_records(self, file: SourceFile, settings: ReadSettings) -> bool:
         """Whether a file holds records; most formats always do, or never."""

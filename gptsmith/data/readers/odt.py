@@ -38,6 +38,9 @@ class OdtReader(Reader):
         is_opendocument = CONTENT in members and b"mimetypeapplication/vnd.oasis.opendocument" in head
         return ".odt" if is_opendocument else None
 
+    def has_rows(self, file: SourceFile) -> bool:
+        return file.extension == ".ods"
+
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         with opened(file, "LibreOffice") as package:
             if CONTENT not in package.names:

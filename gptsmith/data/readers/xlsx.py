@@ -32,13 +32,14 @@ class XlsxReader(Reader):
     def recognizes(self, head: bytes, members: frozenset[str]) -> str | None:
         return ".xlsx" if "xl/workbook.xml" in members else None
 
+    def has_rows(self, file: SourceFile) -> bool:
+        return True
+
     def read(self, file: SourceFile, settings: ReadSettings) -> Iterator[Chunk]:
         with opened(file, "a spreadsheet program") as package:
             strings, formats = shared_strings(package), date_styles(package)
             for sheet in sheets(package):
-                lines = (
-                    "\t".join(row).rstrip() + "\n" for row in rows(package.events(sheet), strings, formats) if any(row)
-                )
+                lines = (line_of(row) + "\n" for row in rows(package.events(sheet), strings, formats) if any(row))
                 yield from as_document(lines, package.num_bytes)
 
     def records(self, file: SourceFile, settings: ReadSettings) -> Iterator[Record]:
@@ -50,9 +51,15 @@ class XlsxReader(Reader):
                     if not header:
                         header = [name.strip() for name in row] if any(row) else []
                     elif any(row):
+                        line = line_of(row)
                         row += [""] * (len(header) - len(row))
                         fields = {name: cell for name, cell in zip(header, row, strict=False) if name}
-                        yield Record(fields, f"row {number}", 0, package.num_bytes)
+                        yield Record(fields, f"row {number}", 0, package.num_bytes, row=line)
+
+
+def line_of(row: list[str]) -> str:
+    """A row in the document that its sheet is."""
+    return "\t".join(row).rstrip()
 
 
 def sheets(package: Package) -> list[str]:

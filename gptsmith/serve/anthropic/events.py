@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from gptsmith.generate.request import OutputChunk
@@ -50,9 +51,16 @@ class MessageEvents(ChunkEvents):
     ping = named({"type": "ping"})
 
     def __init__(
-        self, head: dict[str, Any], num_prompt_tokens: int, parser: AnswerParser, *, shows_thoughts: bool = True
+        self,
+        head: dict[str, Any],
+        num_prompt_tokens: int,
+        parser: AnswerParser,
+        more: Mapping[str, Any] = MappingProxyType({}),
+        *,
+        shows_thoughts: bool = True,
     ) -> None:
-        self.head, self.num_prompt_tokens, self.parser = head, num_prompt_tokens, parser
+        """`more` are fields for the end of the message."""
+        self.head, self.num_prompt_tokens, self.parser, self.more = head, num_prompt_tokens, parser, more
         self.shows_thoughts = shows_thoughts
         self.number = -1
         self.open: type[Part] | None = None
@@ -107,7 +115,7 @@ class MessageEvents(ChunkEvents):
     def closing(self, usage: dict[str, Any]) -> Iterator[bytes]:
         yield from self._stop()
         delta = stop_fields(self.reason, self.stop_string, self.has_calls)
-        yield named({"type": "message_delta", "delta": delta, "usage": message_usage(usage)})
+        yield named({"type": "message_delta", "delta": delta, "usage": message_usage(usage), **self.more})
         yield named({"type": "message_stop"})
 
     def failure(self, error: ApiError, usage: dict[str, Any]) -> bytes:

@@ -87,10 +87,14 @@ class MessagesJob(ChatRequestJob):
             "content": [whole_block(part) for part in parts if self.shows_thoughts or not isinstance(part, Thoughts)],
             **stop_fields(output.finish_reason, output.stop_string, has_calls),
             "usage": message_usage(usage),
+            **self.document_fields(),
         }
 
     def chunk_events(self) -> ChunkEvents:
-        return MessageEvents(self.head(), self.num_prompt_tokens, self.parser(), shows_thoughts=self.shows_thoughts)
+        return MessageEvents(
+            self.head(), self.num_prompt_tokens, self.parser(), self.document_fields(),
+            shows_thoughts=self.shows_thoughts,
+        )  # fmt: skip
 
 
 def whole_block(part: Part) -> dict[str, Any]:

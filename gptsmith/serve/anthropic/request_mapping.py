@@ -62,6 +62,7 @@ def chat_request(body: PromptFields) -> ChatRequest:
     for number, message in enumerate(body.messages):
         messages += _messages(message, f"messages.{number}.content", call_ids)
     fields: dict[str, Any] = {"model": body.model, "messages": messages, "tools": _tools(body) or None}
+    fields["documents"] = body.documents
     choice = body.tool_choice
     if choice is not None:
         if choice.type == "tool" and choice.name is None:

@@ -7,7 +7,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from gptsmith.serve.chat.schemas.common import MAX_SEED, MAX_TOKEN_ID, Count, Effort, Name, NonEmptyText, Schema
+from gptsmith.serve.chat.schemas.common import (
+    MAX_SEED,
+    MAX_TOKEN_ID,
+    Count,
+    DocumentsField,
+    Effort,
+    Name,
+    NonEmptyText,
+    Schema,
+)
 
 
 class TextBlock(Schema):
@@ -155,7 +164,7 @@ class ContextManagement(Schema):
     edits: list[Edit] | None = None
 
 
-class PromptFields(Schema):
+class PromptFields(DocumentsField):
     """The fields that make a prompt."""
 
     model: str | None = None

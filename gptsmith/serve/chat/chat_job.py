@@ -4,9 +4,11 @@ calls."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from gptsmith.generate.request import Request
+from gptsmith.retrieval.grounding import Grounding, ground
 from gptsmith.serve.chat.answer import AnswerParser, Part, whole_answer
 from gptsmith.serve.chat.generation import GenerationJob
 from gptsmith.serve.chat.messages import chat_prompt, flatten_messages, takes_calls, with_call_ids
@@ -21,7 +23,7 @@ from gptsmith.serve.chat.tools import Toolset
 from gptsmith.serve.errors import refused
 from gptsmith.serve.served_model import ServedModel
 from gptsmith.text.channels import Channels
-from gptsmith.text.context import FittedPrompt
+from gptsmith.text.context import FittedPrompt, max_prompt_tokens
 from gptsmith.text.thoughts import opens_thoughts
 
 MAX_OPENING_TOKENS = 16
@@ -36,6 +38,8 @@ class ChatJob(GenerationJob):
         truncates: whether the oldest messages are omitted if the conversation is too long.
         num_omitted_messages: how many were; known once there are requests of the engine.
         is_free: whether the text may be any text, thoughts included.
+        documents: in which its last question is looked up; None if in none.
+        grounding: what they hold; known once there are requests of the engine.
         with_calls: whether the chat template writes the tools and the calls of them; they are text if it does not.
         begins_in_thoughts: whether the prompt has opened thoughts; known once there are requests of the engine.
     """
@@ -56,6 +60,7 @@ class ChatJob(GenerationJob):
         top_logprobs: int | None,
         truncates: bool,
         num_sequences: int = 1,
+        uses_documents: bool = True,
         continues_last: bool = False,
     ) -> None:
         """
@@ -67,6 +72,8 @@ class ChatJob(GenerationJob):
         self.messages, self.max_tokens, self.seed, self.toolset = messages, max_tokens, seed, toolset
         self.num_sequences = self.sequences_per_prompt = num_sequences
         self.top_logprobs, self.truncates, self.continues_last = top_logprobs, truncates, continues_last
+        self.documents = served.documents if uses_documents else None
+        self.grounding: Grounding | None = None
         self.with_calls = takes_calls(template, messages) and not (toolset is not None and toolset.has_custom)
         form = template.call_form if self.with_calls else None
         if form is not None:
@@ -98,13 +105,28 @@ class ChatJob(GenerationJob):
         # Of a model that has channels, any text of a given form is an answer, and one that goes on is, too.
         is_answer = self.constraint is not None or self.continues_last
         flat = flatten_messages(self.messages, self.instructions, with_calls=self.with_calls)
-        prompt = chat_prompt(
+        encoded = partial(
+            chat_prompt,
             self.served,
-            flat,
-            self.variables,
+            variables=self.variables,
             tools=self.toolset.described() if self.with_calls and self.toolset is not None else (),
-            continues_last=self.continues_last,
             header=self.channels.final_header if self.channels is not None and is_answer else (),
+        )
+        if self.documents is not None:
+            begun = flat[-1:] if self.continues_last else []
+            grounded, self.grounding = ground(
+                self.documents,
+                flat[: len(flat) - len(begun)],
+                lambda some: len(
+                    encoded([*some, *begun], continues_last=self.continues_last, must_fit=False).token_ids
+                ),
+                max_prompt_tokens(self.served.context_length, self.max_tokens),
+                gives_way=self.truncates,
+            )
+            flat = grounded + begun
+        prompt = encoded(
+            flat,
+            continues_last=self.continues_last,
             max_tokens=self.max_tokens if self.truncates else None,
             must_fit=must_fit,
         )
@@ -123,6 +145,10 @@ class ChatJob(GenerationJob):
             )
             for choice in range(self.num_sequences)
         ]  # fmt: skip
+
+    def document_fields(self) -> dict[str, Any]:
+        """The field of an answer that shows what documents hold on its question; none without documents."""
+        return {} if self.grounding is None else {"documents": self.grounding.fields()}
 
     def parser(self) -> AnswerParser:
         """A parser of one of the sequences."""
@@ -163,5 +189,6 @@ class ChatRequestJob(ChatJob):
             response_format=body.response_format, effort=effort, verbosity=body.verbosity,
             top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
             variables=template_variables(effort, wants_thoughts, body.chat_template_kwargs),
-            continues_last=bool(body.continue_final_message), truncates=body.truncation == "auto",
+            continues_last=bool(body.continue_final_message), uses_documents=body.documents is not False,
+            truncates=body.truncation == "auto",
         )  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from gptsmith.generate.request import OutputChunk, TokenLogprob
@@ -87,9 +88,15 @@ class AnswerLines(ChunkEvents):
     """A line of JSON says something, and an empty one is an error to clients."""
     media_type = NDJSON
 
-    def __init__(self, form: AnswerForm, parser: AnswerParser | None, group: SequenceGroup) -> None:
-        """Without a parser, all is words."""
-        self.form, self.parser, self.group = form, parser, group
+    def __init__(
+        self,
+        form: AnswerForm,
+        parser: AnswerParser | None,
+        group: SequenceGroup,
+        more: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """Without a parser, all is words; `more` are fields of the last line."""
+        self.form, self.parser, self.group, self.more = form, parser, group, more
         self.reason = ""
         self.buffer = LogprobBuffer()
 
@@ -106,7 +113,7 @@ class AnswerLines(ChunkEvents):
             yield _line(self.form.line([part], **({} if place else logprobs)))
 
     def closing(self, usage: dict[str, Any]) -> Iterator[bytes]:
-        yield _line(self.form.line([], **self.form.end(self.reason, usage, self.group)))
+        yield _line(self.form.line([], **self.form.end(self.reason, usage, self.group), **self.more))
 
     def failure(self, error: ApiError, usage: dict[str, Any]) -> bytes:
         return _line(error_body(error))

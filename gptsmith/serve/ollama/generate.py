@@ -109,10 +109,10 @@ class OllamaChatJob(ChatRequestJob):
 
     def response(self, outputs: Sequence[SequenceOutput], usage: dict[str, Any]) -> dict[str, Any]:
         (output,) = outputs
-        return self.form.whole(self.parts(output), output, usage, self.group)
+        return {**self.form.whole(self.parts(output), output, usage, self.group), **self.document_fields()}
 
     def chunk_events(self) -> ChunkEvents:
-        return AnswerLines(self.form, self.parser(), self.group)
+        return AnswerLines(self.form, self.parser(), self.group, self.document_fields())
 
 
 class OllamaRawJob(GenerationJob):

@@ -68,6 +68,7 @@ def chat_request(
     fields = {**sampling_fields(body), "messages": list(messages), "response_format": response_format(body.format)}
     fields |= {"logprobs": body.logprobs, "top_logprobs": body.top_logprobs if body.logprobs else None}
     fields |= {"think": body.think} if isinstance(body.think, bool) else {"reasoning_effort": body.think}
+    fields |= {"documents": body.documents}
     fields |= {"tools": [tool.model_dump(exclude_none=True) for tool in tools]} if tools else {}
     try:
         return ChatRequest.model_validate(fields)

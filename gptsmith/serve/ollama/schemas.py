@@ -12,6 +12,7 @@ from gptsmith.serve.chat.schemas.common import (
     MAX_SEED,
     MAX_STOPS,
     MAX_TOKEN_ID,
+    DocumentsField,
     NonEmptyText,
     Penalty,
     Schema,
@@ -53,7 +54,7 @@ class OllamaModelFields(Schema):
     options: OllamaOptions | None = None
 
 
-class OllamaGenerationFields(OllamaModelFields):
+class OllamaGenerationFields(OllamaModelFields, DocumentsField):
     """The fields of both endpoints that generate text."""
 
     stream: bool | None = None

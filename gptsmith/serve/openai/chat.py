@@ -89,7 +89,7 @@ class ChatCompletionJob(ChatRequestJob):
                     "finish_reason": self.finish_reason(output.finish_reason, bool(calls)),
                 }
             )
-        return {**self.head("chat.completion"), "choices": choices, "usage": usage}
+        return {**self.head("chat.completion"), "choices": choices, "usage": usage, **self.document_fields()}
 
     def chunk_events(self) -> ChunkEvents:
         return ChatCompletionEvents(self)
@@ -166,4 +166,5 @@ class ChatCompletionEvents(ChunkEvents):
 
     def _event(self, number: int, delta: dict[str, Any], reason: str | None = None, logprobs: Any = None) -> bytes:
         choice = {"index": number, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
-        return event({**self.head, "choices": [choice], **self.more})
+        documents = {} if reason is None else self.job.document_fields()
+        return event({**self.head, "choices": [choice], **self.more, **documents})

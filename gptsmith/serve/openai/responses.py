@@ -117,7 +117,7 @@ class ResponseJob(ChatJob):
             ),
             effort=self.reasoning.effort, verbosity=self.text.verbosity,
             top_logprobs=(body.top_logprobs or 0) if self.has_logprobs else None,
-            truncates=body.truncation == "auto",
+            truncates=body.truncation == "auto", uses_documents=body.documents is not False,
         )  # fmt: skip
         self.id, self.created = new_id("resp_"), int(time.time())
 
@@ -204,6 +204,7 @@ class ResponseJob(ChatJob):
             **({"omitted_messages": self.num_omitted_messages} if self.truncates else {}),
             "usage": None if usage is None else _response_usage(usage),
             "user": body.user,
+            **({} if reason is None else self.document_fields()),
         }
 
 

@@ -26,7 +26,7 @@ class Database:
         Raises:
             UserError: it cannot be opened, or a newer version made it.
         """
-        self._lock = threading.RLock()
+        self._lock, self._path = threading.RLock(), path
         try:
             self._connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
             path.chmod(0o600)
@@ -52,15 +52,32 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A block whose writes are all done, or none."""
+        """A block whose writes are all done, or none. One within another is a part of it.
+
+        Raises:
+            UserError: the disk is full, or the system does not allow it.
+        """
         with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
+            if self._connection.in_transaction:
+                yield self._connection
+                return
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
                 self._connection.execute("COMMIT")
-            except BaseException:
-                self._connection.execute("ROLLBACK")
+            except BaseException as error:
+                if self._connection.in_transaction:  # SQLite has not undone it itself
+                    self._connection.execute("ROLLBACK")
+                if isinstance(error, sqlite3.OperationalError):
+                    raise UserError(f"{self._path.name} cannot be written: {error}") from None
                 raise
+
+    def scrub(self) -> None:
+        """Takes what was deleted out of the files, too. (SQLite's `secure_delete` is not enough: where rows move from
+        one page to another, it leaves copies of them.)"""
+        with self._lock:
+            for statement in ("PRAGMA temp_store=MEMORY", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                self._connection.execute(statement).fetchall()
 
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """The rows that a query gives."""

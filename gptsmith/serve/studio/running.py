@@ -51,6 +51,7 @@ class StudioServer(RunningServer):
         super().__init__(listening, state, routes=STUDIO_ROUTES)
         self.page = f"{self.address}/#token={token}"
         place.tell(self.page)
+        self.studio.start()
 
     def __repr__(self) -> str:
         return f"StudioServer({self.studio.place.folder} on {self.address})"

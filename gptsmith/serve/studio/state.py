@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from gptsmith.serve.state import State
 from gptsmith.serve.studio.database import Database
+from gptsmith.serve.studio.jobs.queue import Jobs
+from gptsmith.serve.studio.marks.marks import Marks
 from gptsmith.serve.studio.place import Place
 from gptsmith.serve.studio.tickets import Tickets
 
@@ -16,14 +18,27 @@ class Studio:
 
     Attributes:
         tickets: let a browser open one address by a link, which carries no token.
+        jobs: what runs in processes of its own.
+        marks: what people said about answers.
     """
 
     place: Place
     database: Database
     tickets: Tickets = field(default_factory=Tickets)
+    jobs: Jobs = field(init=False)
+    marks: Marks = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.jobs = Jobs(self.database, self.place)
+        self.marks = Marks(self.database)
+
+    def start(self) -> None:
+        """Goes on with what it has to do."""
+        self.jobs.start()
 
     def close(self) -> None:
         """Ends its use; jobs go on."""
+        self.jobs.close()
         self.database.close()
         self.place.leave()
 

@@ -6,6 +6,10 @@ import secrets
 import time
 from collections.abc import Callable
 
+from starlette.requests import Request
+
+from gptsmith.serve.errors import ApiError
+
 VALID_S = 60.0
 MAX_TICKETS = 1000
 
@@ -31,3 +35,14 @@ class Tickets:
         """Whether a ticket opens an address; it is used up."""
         opens, until = self._opens.pop(ticket, ("", 0.0))
         return opens == path and self._clock() < until
+
+    def require(self, request: Request) -> None:
+        """Lets a request in whose last parameter is a ticket for the rest of its address.
+
+        Raises:
+            ApiError: it is not.
+        """
+        rest, _, ticket = request.url.query.rpartition("ticket=")
+        path = request.url.path + (f"?{rest.removesuffix('&')}" if rest else "")
+        if not self.open(ticket, path):
+            raise ApiError(401, "this link was opened already, or is more than a minute old", code="invalid_ticket")

@@ -9,9 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import gptsmith
+from gptsmith.base.console import meter
 from gptsmith.base.errors import DataError
-from gptsmith.data.care.left_out import LeftOutDocuments, named
+from gptsmith.data.care.cleaning import Cleaning
+from gptsmith.data.care.left_out import KeptRows, LeftOutDocuments, name_of, named
+from gptsmith.data.care.placed_findings import findings_of
+from gptsmith.data.care.redaction import PassageSettings
+from gptsmith.data.corpus import read_corpus
 from gptsmith.data.discover import discover
 from gptsmith.data.prepare import prepare
 from gptsmith.data.readers import Record
@@ -20,6 +28,7 @@ from gptsmith.data.settings import DataSettings
 from gptsmith.text.tokenizers import KINDS
 from gptsmith.train.example_sources import ExampleSources
 from gptsmith.train.request import FinetuneRequest
+from tests.data.readers.test_contract import office_package, write_package
 
 SECRET = "Zyxomma"
 FILES = {f"{number}.txt": f"{number}: " + "word " * (30 + number) for number in range(40)}
@@ -168,3 +177,86 @@ def test_each_record_has_a_name_also_where_no_field_looks_like_text() -> None:
     assert [name for _, name in named(Path("pairs.jsonl"), turned, None)] == names, "the order of fields is no matter"
     lists = LeftOutDocuments({"found.jsonl": frozenset(names[:1])})
     assert [record.place for record in lists.others(Path("pairs.jsonl"), records, None)] == ["line 2"]
+
+
+CELLS = [("question", "answer"), *((f"How many boats are in bay {n}?", f"There are {n} of them.") for n in range(12))]
+MAIL = "anna.berg@example.org"
+NAMED_ROW = 5
+
+
+def write_table(path: Path, cells: list[tuple[str, str]]) -> None:
+    """A table in the format of a file's extension."""
+    if path.suffix == ".csv":
+        path.write_text("".join(f'"{one}","{other}"\n' for one, other in cells), encoding="utf-8")
+    elif path.suffix == ".jsonl":
+        rows = [dict(zip(cells[0], row, strict=True)) for row in cells[1:]]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    elif path.suffix == ".parquet":
+        pyarrow = pytest.importorskip("pyarrow")
+        from pyarrow import parquet
+
+        columns = zip(cells[0], zip(*cells[1:], strict=True), strict=True)
+        parquet.write_table(pyarrow.table({name: list(values) for name, values in columns}), path)
+    elif path.suffix == ".xlsx":
+        written = (f"<c t='inlineStr'><is><t>{cell}</t></is></c>" for row in cells for cell in row)
+        rows = "".join(f"<row>{one}{other}</row>" for one, other in zip(written, written, strict=True))
+        main = '<workbook><sheet name="one" id="s1"/></workbook>'
+        office_package("xl/workbook.xml", main, {"s1": f"<worksheet>{rows}</worksheet>"})(path)
+    else:
+        cell = "<table-cell><p>{}</p></table-cell>"
+        rows = "".join(f"<table-row>{cell.format(one)}{cell.format(other)}</table-row>" for one, other in cells)
+        write_package({"content.xml": f"<document><table>{rows}</table></document>"})(path)
+
+
+@pytest.mark.parametrize("extension", ["csv", "jsonl", "parquet", "xlsx", "ods"])
+def test_of_a_table_the_row_with_a_finding_is_left_out_and_no_other(extension: str, tmp_path: Path) -> None:
+    cells, path, out = list(CELLS), tmp_path / f"table.{extension}", tmp_path / "found.jsonl"
+    cells[NAMED_ROW] = ("Who answers for the boats?", f"Write to {MAIL}, please.")
+    write_table(path, cells)
+    (found,) = gptsmith.audit(path, out=out)["findings"]
+    is_sheet = extension in ("xlsx", "ods")
+    assert found["row_sha256"] == (name_of("\t".join(cells[NAMED_ROW])) if is_sheet else None)
+
+    cleaning = Cleaning.of([], [out], [])
+    corpus = read_corpus([path], DataSettings(), tmp_path / "cache", cleaning=cleaning)
+    cleaning.require_found()
+    left = "\n".join(corpus.text(document) for document in range(len(corpus)))
+    others = [row for number, row in enumerate(cells) if number not in (0, NAMED_ROW)]
+    assert MAIL not in left
+    assert "answers for" not in left
+    assert all(question in left and answer in left for question, answer in others)
+    if is_sheet:
+        assert left == "\n".join("\t".join(row) for row in [CELLS[0], *others])
+    if extension != "ods":  # from which no examples are made
+        request = FinetuneRequest(base="base", sources=[str(path)], without=[str(out)])
+        sources = ExampleSources.of({}, request)
+        splits = sources.splits(sources.shape())
+        assert splits.num_left_out == 1
+        assert len(splits.train) + len(splits.validation) + len(splits.test) == len(others)
+
+
+@given(st.lists(st.text("ab\n", max_size=6), min_size=1, max_size=6), st.sets(st.sampled_from(["a", "b", "ab", ""])))
+def test_rows_are_whole_lines_wherever_chunks_end(chunks: list[str], listed_rows: set[str]) -> None:
+    rows = KeptRows(LeftOutDocuments({"list": frozenset(map(name_of, listed_rows))}))
+    kept = "".join(rows.add(chunk, last=number == len(chunks) - 1) for number, chunk in enumerate(chunks))
+    lines = "".join(chunks).split("\n")
+    assert kept == "\n".join(line for line in lines if line not in listed_rows)
+    assert set(rows.left_out) == {name_of(line) for line in lines if line in listed_rows}
+
+
+def test_a_finding_across_rows_names_the_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "table.xlsx"
+    write_table(path, CELLS)
+    corpus = read_corpus([path], DataSettings(), tmp_path / "cache")
+    text = corpus.text(0)
+
+    def row_of(passage: str) -> str | None:
+        (found,) = findings_of(corpus, [PassageSettings(texts=(passage,))], meter)
+        return found.row
+
+    assert row_of("bay 3?") == "\t".join(CELLS[4])
+    assert row_of("question\tanswer") == "question\tanswer"
+    assert row_of(text[-11:]) == "\t".join(CELLS[-1])
+    assert row_of("3 of them.\nHow") is None
+    monkeypatch.setattr("gptsmith.data.care.placed_findings.AROUND_BYTES", 10)
+    assert row_of("bay 3?") is None  # of a row so long, no end is seen

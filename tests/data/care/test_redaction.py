@@ -180,6 +180,34 @@ def test_examples_have_placeholders_in_every_text(tmp_path: Path) -> None:
     assert splits.redacted == {"email": 2, "api_key": 1, "passage": 1}
 
 
+@given(st.lists(st.text("ab \n", min_size=1, max_size=8), min_size=2, max_size=4), st.data())
+def test_a_passage_across_fields_is_replaced_in_all_of_them(texts: list[str], data: st.DataObject) -> None:
+    """Whatever an audit shows of a record, as the document that it reads, can be listed."""
+    whole = "\n\n".join(texts)
+    start = data.draw(st.integers(0, len(texts[0]) - 1))
+    stop = data.draw(st.integers(len(whole) - len(texts[-1]) + 1, len(whole)))
+    redaction = Redaction([PassageSettings(texts=(whole[start:stop],))])
+    turns = [{"role": "user", "content": text} for text in texts]
+    found = [turn["content"] for turn in redaction.record({"messages": turns, "id": 7})["messages"]]
+    assert redaction.counts["passage"] >= 1
+    assert found[0].startswith(texts[0][:start] + "<PASSAGE>") or start  # else an earlier part was one, too
+    assert not any(turn in texts[1:-1] for turn in found[1:-1])
+    assert whole[start:stop] not in "\n\n".join(found)
+
+
+def test_across_fields_the_order_is_the_documents_and_the_rest_stays() -> None:
+    redaction = Redaction([*all_finders(), PassageSettings(texts=("Anna\n\nBerg", "left\n\nalone"))])
+    fields = {"id": 3, "output": f"Berg wrote to {MAIL}.", "role": "left", "input": "", "instruction": "I am Anna"}
+    assert redaction.record(fields) == {
+        "id": 3,
+        "output": "<PASSAGE> wrote to <EMAIL>.",
+        "role": "left",
+        "input": "",
+        "instruction": "I am <PASSAGE>",
+    }
+    assert redaction.counts == {"passage": 1, "email": 1}
+
+
 BAD = {
     "nothing of the kind": ('{"kind": "email", "text": "a"}', "has no line of the kind passage"),
     "no text": ('{"kind": "passage"}', "line 1: a line of the kind passage needs the text"),

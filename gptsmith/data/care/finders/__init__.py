@@ -11,7 +11,7 @@ first character.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from gptsmith.base.kinds import Kinds
@@ -37,6 +37,11 @@ class FinderSettings(Settings):
     @abstractmethod
     def find(self, text: str) -> Iterator[Span]:
         """Where the findings stand in a text."""
+
+    def find_across(self, texts: Sequence[str]) -> Iterator[Mapping[int, Span]]:
+        """Where the findings stand that begin in one text of a record and go on in others, by the numbers of the texts;
+        most finders have none."""
+        yield from ()
 
 
 KINDS = Kinds(__name__, FinderSettings)

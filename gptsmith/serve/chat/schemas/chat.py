@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from gptsmith.serve.chat.schemas.common import (
+    DocumentsField,
     Effort,
     Grammar,
     JsonObjectFormat,
@@ -254,7 +255,7 @@ ResponseFormat = Annotated[
 ]
 
 
-class ChatRequest(SamplingFields, ThinkingFields, HintFields):
+class ChatRequest(SamplingFields, ThinkingFields, HintFields, DocumentsField):
     """A conversation to be answered, in the form that those of all APIs are brought into."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1)]

@@ -88,6 +88,13 @@ class GenerationFields(Schema):
         return self
 
 
+class DocumentsField(Schema):
+    """Whether the last question is looked up in the server's documents. Not of other servers'."""
+
+    documents: bool | None = None
+    """False looks up nothing."""
+
+
 class SamplingFields(GenerationFields):
     """The fields of texts that are sampled."""
 

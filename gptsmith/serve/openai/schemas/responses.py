@@ -10,6 +10,7 @@ from gptsmith.serve.chat.schemas.chat import FunctionDefinition
 from gptsmith.serve.chat.schemas.common import (
     MAX_TOKEN_ID,
     Count,
+    DocumentsField,
     Effort,
     Grammar,
     JsonObjectFormat,
@@ -247,7 +248,7 @@ class ResponseStreamOptions(Schema):
     include_obfuscation: bool | None = None
 
 
-class ResponsesRequest(ConversationFields, ThinkingFields, HintFields):
+class ResponsesRequest(ConversationFields, ThinkingFields, HintFields, DocumentsField):
     """The body of POST /v1/responses."""
 
     input: NonEmptyText | Annotated[list[InputItem], Field(min_length=1)]

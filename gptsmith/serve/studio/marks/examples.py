@@ -1,0 +1,68 @@
+"""Marks as records that training reads: the shapes of SFT, DPO and KTO."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+from gptsmith.base.errors import UserError
+from gptsmith.data.shapes import ExampleShape
+from gptsmith.data.shapes.chat import ChatShape
+from gptsmith.data.shapes.preference import PreferenceShape
+from gptsmith.data.shapes.unpaired_preference import UnpairedPreferenceShape
+
+Objective = Literal["sft", "dpo", "kto"]
+SHAPES: Mapping[Objective, ExampleShape] = {
+    "sft": ChatShape(),
+    "dpo": PreferenceShape(),
+    "kto": UnpairedPreferenceShape(),
+}
+"""The shape that each objective reads."""
+
+
+def examples(
+    marks: Iterable[Mapping[str, Any]], objective: Objective, *, with_thumbs: bool = False
+) -> Iterator[dict[str, Any]]:
+    """The records that an objective learns from some marks: SFT from edits, and `with_thumbs` from answers with a thumb
+    up; DPO from choices, and from edits against what was edited; KTO from thumbs. A mark from which it can learn
+    nothing, such as one of an empty answer, gives none."""
+    for mark in marks:
+        record = _record(mark, objective, with_thumbs)
+        if record is not None and _is_read(record, objective):
+            yield record
+
+
+def _record(mark: Mapping[str, Any], objective: Objective, with_thumbs: bool) -> dict[str, Any] | None:
+    kind, verdict, prompt = mark["kind"], mark["verdict"], mark["prompt"]
+    texts = [answer["text"] for answer in mark["answers"]]
+    if objective == "sft":
+        if kind == "edit" or (with_thumbs and verdict == "up"):
+            answer = mark["edited"] if kind == "edit" else texts[0]
+            return {"messages": [*prompt, {"role": "assistant", "content": answer}]}
+    elif objective == "dpo":
+        if kind == "edit":
+            return _preference(prompt, mark["edited"], texts[0])
+        if verdict in ("first", "second"):
+            return _preference(prompt, *(texts if verdict == "first" else reversed(texts)))
+    elif kind == "thumb":
+        return {"prompt": prompt, "completion": texts[0], "label": verdict == "up"}
+    return None
+
+
+def _preference(prompt: Any, chosen: str, rejected: str) -> dict[str, Any] | None:
+    if not chosen.strip():
+        return None
+    answers = {"chosen": chosen, "rejected": rejected}
+    if all(text.lstrip("\n").startswith("Human:") for text in answers.values()):
+        # As texts, they would be read as the turns of a dialogue.
+        return {"prompt": prompt, **{name: [{"role": "assistant", "content": text}] for name, text in answers.items()}}
+    return {"prompt": prompt, **answers}
+
+
+def _is_read(record: Mapping[str, Any], objective: Objective) -> bool:
+    """Whether training can learn from a record."""
+    try:
+        SHAPES[objective].example(record, "")
+    except UserError:
+        return False
+    return True

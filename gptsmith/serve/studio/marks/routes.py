@@ -1,0 +1,109 @@
+"""The addresses of marks."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from gptsmith.base.json_text import json_text
+from gptsmith.serve.errors import ApiError, refused
+from gptsmith.serve.route import Route
+from gptsmith.serve.studio.marks.examples import SHAPES
+from gptsmith.serve.studio.marks.schemas import KnownRequest, MarkRequest
+from gptsmith.serve.studio.marks.weights import weights_sha256
+from gptsmith.serve.studio.state import StudioState
+
+MAX_ROWS = 200
+
+
+async def list_marks(state: StudioState, request: Request) -> Response:
+    """The marks of `model` and `kind`, `limit` from `offset` on, newest first, and how many there are."""
+    query, marks = request.query_params, state.studio.marks
+    model, kind = query.get("model") or None, query.get("kind") or None
+    offset, limit = _number(query.get("offset", "0")), min(MAX_ROWS, _number(query.get("limit", "50")))
+    rows, total = await asyncio.to_thread(
+        lambda: (marks.list(model, kind, offset=offset, limit=limit), marks.count(model, kind))
+    )
+    return JSONResponse({"marks": rows, "total": total})
+
+
+async def counts(state: StudioState, _: Request) -> Response:
+    """How many marks there are by model, kind and verdict, and what each objective can learn from."""
+    marks = state.studio.marks
+
+    def counted() -> dict[str, Any]:
+        return {
+            "total": marks.count(),
+            "counts": marks.counts(),
+            "examples": {objective: len([*marks.examples(objective)]) for objective in SHAPES},
+        }
+
+    return JSONResponse(await asyncio.to_thread(counted))
+
+
+async def export(state: StudioState, request: Request) -> Response:
+    """Marks as a file of examples, for who has a ticket."""
+    state.studio.tickets.require(request)
+    query = request.query_params
+    objective: Any = query.get("objective")
+    if objective not in SHAPES:
+        raise refused("objective", f"must be one of {', '.join(SHAPES)}")
+    model, with_thumbs = query.get("model") or None, query.get("with_thumbs") == "yes"
+    records = state.studio.marks.examples(objective, model=model, with_thumbs=with_thumbs)
+    lines = await asyncio.to_thread(lambda: [json_text(record, ensure_ascii=False) + "\n" for record in records])
+    headers = {"Content-Disposition": f'attachment; filename="marks-{objective}.jsonl"'}
+    return Response("".join(lines), media_type="application/jsonl", headers=headers)
+
+
+async def keep(state: StudioState, body: MarkRequest, _: dict[str, object]) -> Response:
+    """Keeps a mark; the same one twice is one."""
+    mark = body.model_dump()
+
+    def work() -> bool:
+        for answer in mark["answers"]:
+            answer["weights"] = weights_sha256(state.models, answer["model"], answer.pop("made"))
+        return state.studio.marks.keep(mark)
+
+    return JSONResponse({"is_latest": await asyncio.to_thread(work)})
+
+
+async def known(state: StudioState, body: KnownRequest, _: dict[str, object]) -> Response:
+    """The verdicts of marks by their ids."""
+    return JSONResponse({"marks": await asyncio.to_thread(state.studio.marks.known, body.ids)})
+
+
+async def take_back(state: StudioState, request: Request) -> Response:
+    """Deletes a mark."""
+    given = request.query_params.get("at_ms")
+    at_ms = None if given is None else _number(given)
+    is_latest = await asyncio.to_thread(state.studio.marks.take_back, request.path_params["id"], at_ms)
+    return JSONResponse({"is_latest": is_latest})
+
+
+async def delete_all(state: StudioState, _: Request) -> Response:
+    """Deletes all marks."""
+    return JSONResponse({"num_deleted": await asyncio.to_thread(state.studio.marks.delete_all)})
+
+
+def _number(text: str) -> int:
+    """
+    Raises:
+        ApiError: it is no count.
+    """
+    if not text.isascii() or not text.isdecimal() or len(text) > 15:
+        raise ApiError(400, f"{text} is not a whole number", code="invalid_value")
+    return int(text)
+
+
+ROUTES = (
+    Route("/studio/api/marks/export", "GET", export, needs_key=False),
+    Route("/studio/api/marks/counts", "GET", counts),
+    Route("/studio/api/marks/known", "POST", known, request_schema=KnownRequest),
+    Route("/studio/api/marks/{id}", "DELETE", take_back),
+    Route("/studio/api/marks", "GET", list_marks),
+    Route("/studio/api/marks", "POST", keep, request_schema=MarkRequest),
+    Route("/studio/api/marks", "DELETE", delete_all),
+)
