@@ -10,6 +10,7 @@ from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.marks.marks import Marks
 from gptsmith.serve.studio.place import Place
 from gptsmith.serve.studio.tickets import Tickets
+from gptsmith.serve.studio.train.training import Training
 
 
 @dataclass
@@ -20,6 +21,7 @@ class Studio:
         tickets: let a browser open one address by a link, which carries no token.
         jobs: what runs in processes of its own.
         marks: what people said about answers.
+        training: what people want to train, planned and queued.
     """
 
     place: Place
@@ -27,10 +29,12 @@ class Studio:
     tickets: Tickets = field(default_factory=Tickets)
     jobs: Jobs = field(init=False)
     marks: Marks = field(init=False)
+    training: Training = field(init=False)
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.database, self.place)
         self.marks = Marks(self.database)
+        self.training = Training(self.place, self.database, self.jobs)
 
     def start(self) -> None:
         """Goes on with what it has to do."""

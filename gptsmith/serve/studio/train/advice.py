@@ -46,7 +46,13 @@ class Advice:
 
     def row(self) -> dict[str, Any]:
         """It for the page."""
-        return {"code": self.code, "tone": self.tone, "values": self.values, "is_guess": self.is_guess, "base": self.base}
+        return {
+            "code": self.code,
+            "tone": self.tone,
+            "values": self.values,
+            "is_guess": self.is_guess,
+            "base": self.base,
+        }
 
 
 @dataclass(frozen=True)
@@ -103,9 +109,9 @@ def _on_a_better_way(now: Situation) -> Iterator[Advice]:
     found, what = ("from", {"model": model.name}) if model is not None else ("get", {})
     if now.are_examples:
         tone, count = "warning", now.amount.num_documents or 0
-        yield Advice(f"{found}_for_examples", tone, {**what, "count": count}, base=model and model.id)
+        yield Advice(f"{found}_for_examples", tone, {**what, "count": count}, base=None if model is None else model.id)
     else:
-        yield Advice(f"{found}_for_answers", values=what, base=model and model.id)
+        yield Advice(f"{found}_for_answers", values=what, base=None if model is None else model.id)
 
 
 def suitable_model(now: Situation) -> FoundModel | None:

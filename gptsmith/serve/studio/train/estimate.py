@@ -1,4 +1,4 @@
-"""A first guess of a plan, in milliseconds: from the machine's measured speed, and from earlier plans of the same data."""
+"""A first guess of a plan, in milliseconds: from the measured speed, and from earlier plans of the same data."""
 
 from __future__ import annotations
 

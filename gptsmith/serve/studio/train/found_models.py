@@ -70,7 +70,7 @@ class FoundModels:
         self._home = Path.home() if home is None else home
         self._seen: dict[Path, tuple[Stamps, FoundModel]] = {}
 
-    def list(self) -> list[FoundModel]:
+    def look(self) -> list[FoundModel]:
         """All that are there now, runs first. It reads files, so that it may take long."""
         found: dict[Path, tuple[Stamps, FoundModel]] = {}
         for place, name, path, licence in self._candidates():
@@ -97,7 +97,7 @@ class FoundModels:
             UserError: there is none, or it cannot be used.
         """
         known = next((model for model in self.seen if model.id == wanted), None)
-        model = known or next((model for model in self.list() if model.id == wanted), None)
+        model = known or next((model for model in self.look() if model.id == wanted), None)
         if model is None:
             raise UserError(f"{one_line(wanted, 200)} is not among the models that were found here")
         if model.problem:

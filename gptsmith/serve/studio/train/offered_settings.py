@@ -66,7 +66,7 @@ def _of_class(settings: type[Settings], prefix: str, only: dict[str, str] | None
 def _leaf(schema: Mapping[str, Any], default: Any) -> dict[str, Any]:
     """What a person is to know of one value."""
     form = next((part for part in schema.get("anyOf", ()) if part.get("type") != "null"), schema)
-    kind = "choice" if "enum" in form else {"array": "list", "object": "string"}.get(form.get("type"), form.get("type"))
+    kind = "choice" if "enum" in form else _TYPES.get(form.get("type", ""), form.get("type"))
     bounds = {name: form[key] for name, key in _BOUNDS.items() if key in form}
     return {
         "type": kind or "string",
@@ -77,4 +77,5 @@ def _leaf(schema: Mapping[str, Any], default: Any) -> dict[str, Any]:
     }
 
 
+_TYPES = {"array": "list", "object": "string"}
 _BOUNDS = {"least": "minimum", "most": "maximum", "above": "exclusiveMinimum", "below": "exclusiveMaximum"}

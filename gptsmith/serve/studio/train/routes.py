@@ -18,7 +18,7 @@ from gptsmith.serve.studio.train.schemas import PlanWish, StartWish
 
 async def list_models(state: StudioState, _: Request) -> Response:
     """The models that a training can begin with."""
-    models = await asyncio.to_thread(state.studio.training.models.list)
+    models = await asyncio.to_thread(state.studio.training.models.look)
     return JSONResponse({"models": [model.row() for model in models]})
 
 

@@ -26,9 +26,9 @@ class Wish(Schema):
     minutes: Annotated[float, Field(gt=0, le=MAX_MINUTES)]
     base: str | None = None
     options: Annotated[dict[str, bool | int | float | str], Field(max_length=50)] = Field(default_factory=dict)
-    settings: Annotated[
-        dict[str, Annotated[str, Field(max_length=MAX_VALUE_CHARACTERS)]], Field(max_length=200)
-    ] = Field(default_factory=dict)
+    settings: Annotated[dict[str, Annotated[str, Field(max_length=MAX_VALUE_CHARACTERS)]], Field(max_length=200)] = (
+        Field(default_factory=dict)
+    )
 
 
 class PlanWish(Wish):

@@ -1,4 +1,4 @@
-"""Planning and starting trainings: what a person wants is looked up and checked, planned in a job, and queued as one."""
+"""Planning and starting trainings: what a person wants, looked up and checked, planned by a job and queued as one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from gptsmith.data.cache import key_of
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.load import stamps_of
-from gptsmith.serve.studio.data.state import Data
 from gptsmith.serve.studio.database import Database
 from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.place import RUNS, Place
@@ -72,8 +71,8 @@ class Known:
 class Training:
     """The trainings of a studio."""
 
-    def __init__(self, place: Place, database: Database, jobs: Jobs, data: Data, device: str = "auto") -> None:
-        self._place, self._database, self._jobs, self._data, self._device = place, database, jobs, data, device
+    def __init__(self, place: Place, database: Database, jobs: Jobs, device: str = "auto") -> None:
+        self._place, self._database, self._jobs, self._device = place, database, jobs, device
         self.models = FoundModels(place)
         self._known_data = KnownData(place.folder)
 
@@ -127,12 +126,9 @@ class Training:
         Raises:
             UserError: there is neither.
         """
-        try:
-            return self._data.arguments(name)
-        except ApiError as error:
-            path = self._place.inside(name)
-            if not path.exists() or path.is_relative_to(self._place.own):
-                raise UserError(error.message) from None
+        path = self._place.inside(name)
+        if not path.exists() or path.is_relative_to(self._place.own):
+            raise UserError(f"{name}: there is no such file or folder in {self._place.folder}")
         folder = self._place.folder
         return ["--", str(path.relative_to(folder) if path.is_relative_to(folder) else path)]
 
