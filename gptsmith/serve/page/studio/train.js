@@ -79,7 +79,7 @@ export async function show(place, studio) {
   keepWish(wish);
   planner.changed();
   await Promise.all([
-    studio.api.get("data").catch(() => ({ collections: [] })).then(({ collections: found }) => { collections = found; showChoice(); }),
+    studio.api.get("data").then(({ collections: found }) => { collections = found; showChoice(); }),
     studio.api.get("train/models").then(({ models: found }) => { models = found; showChoice(); planner.changed(); }),
     studio.api.get("jobs").then(({ jobs }) => { queue = jobs; showStart(); }),
     showAllSettings(),

@@ -16,6 +16,7 @@ from gptsmith.data.cache import key_of
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.load import stamps_of
+from gptsmith.serve.studio.data.state import Data
 from gptsmith.serve.studio.database import Database
 from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.place import RUNS, Place
@@ -71,8 +72,9 @@ class Known:
 class Training:
     """The trainings of a studio."""
 
-    def __init__(self, place: Place, database: Database, jobs: Jobs, device: str = "auto") -> None:
-        self._place, self._database, self._jobs, self._device = place, database, jobs, device
+    def __init__(self, place: Place, database: Database, jobs: Jobs, data: Data, device: str = "auto") -> None:
+        self._place, self._database, self._jobs, self._data = place, database, jobs, data
+        self._device = device
         self.models = FoundModels(place)
         self._known_data = KnownData(place.folder)
 
@@ -126,9 +128,11 @@ class Training:
         Raises:
             UserError: there is neither.
         """
+        if name in {collection.name for collection in self._data.collections}:
+            return self._data.arguments(name)
         path = self._place.inside(name)
         if not path.exists() or path.is_relative_to(self._place.own):
-            raise UserError(f"{name}: there is no such file or folder in {self._place.folder}")
+            raise UserError(f"{name}: there is no such collection, and no such file or folder in {self._place.folder}")
         folder = self._place.folder
         return ["--", str(path.relative_to(folder) if path.is_relative_to(folder) else path)]
 
