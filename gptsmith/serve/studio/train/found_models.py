@@ -68,6 +68,7 @@ class FoundModels:
         """
         self._place = place
         self._home = Path.home() if home is None else home
+        self._hub = hub_cache(self._home)
         self._seen: dict[Path, tuple[Stamps, FoundModel]] = {}
 
     def look(self) -> list[FoundModel]:
@@ -111,7 +112,7 @@ class FoundModels:
             (RUNS, place.runs),
             ("folder", place.folder),
             *(("folder", folder) for folder in place.allowed),
-            ("huggingface", hub_cache(self._home)),
+            ("huggingface", self._hub),
             *(("lmstudio", self._home / folder) for folder in (".lmstudio/models", ".cache/lm-studio/models")),
         )
         for kind, folder in folders:

@@ -80,14 +80,13 @@ class Training:
 
     def plan(self, wish: PlanWish) -> dict[str, Any]:
         """What is known of a training now: a guess at once, and the figures of the verb `plan` when its job has made
-        them.
-
-        Raises:
-            UserError: something of it cannot be used; the message says what, and why.
-        """
+        them; or why it cannot be."""
         if wish.instead_of is not None:
             self._drop(wish.instead_of)
-        wanted = self._wanted(wish)
+        try:
+            wanted = self._wanted(wish)
+        except UserError as error:
+            return {"state": "failed", "figures": {}, "job": None, "problem": str(error), "advice": []}
         known = self._known(wanted, is_exact=wish.is_exact)
         return {
             "state": known.state,

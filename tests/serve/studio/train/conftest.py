@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -67,8 +68,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def studio(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     """A studio of it, on a machine without other programs' models."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HUB_CACHE", str(folder / "none"))
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        with opened(folder) as found:
-            yield found
+    with ExitStack() as held:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HF_HUB_CACHE", str(folder / "none"))
+            patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+            found = held.enter_context(opened(folder))
+        yield found
