@@ -96,7 +96,7 @@ def test_a_binary_file_is_refused(file: Path) -> None:
 
 @pytest.mark.parametrize("name", ["klingon", "rot13", "base64"])
 def test_what_is_no_encoding_of_text_is_refused(file: Path, name: str) -> None:
-    with pytest.raises(UserError, match=f"--encoding {name}: no such encoding"):
+    with pytest.raises(UserError, match=f"no such encoding: {name}"):
         blocks_of(file, b"abc", name)
 
 
