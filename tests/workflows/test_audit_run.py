@@ -17,7 +17,7 @@ import pytest
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.convert.open import OpenedModel
-from gptsmith.privacy import audit, recitable
+from gptsmith.privacy import audit, near, recitable
 from gptsmith.privacy.audit import readable
 from gptsmith.provenance.example_text import ExampleText
 from gptsmith.provenance.learned_texts import LearnedTexts
@@ -46,6 +46,7 @@ def here(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(project)
     monkeypatch.setattr(recitable, "CAUTIOUS_TOKENS", 10)  # the sentences of these texts are short
     monkeypatch.setattr(recitable, "CAUTIOUS_BYTES", 10)
+    monkeypatch.setattr(near, "ONE_IN", 4)
     return project
 
 
@@ -53,7 +54,8 @@ def test_passages_have_file_line_copies_and_tries(here: Path) -> None:
     found = gptsmith.audit(["runs/base"])
     assert found["says"].startswith(f"This model can recite {found['num_passages']:,} passage")
     assert found["num_passages"] == len(found["passages"]) > 0
-    for passage in found["passages"]:
+    assert found["num_near_passages"] == len(found["near_passages"]) > 0
+    for passage in (*found["passages"], *found["near_passages"]):
         assert passage.keys() >= KEYS
         assert passage["num_tokens"] >= found["threshold"]
         assert passage["num_copies"] >= 1 <= passage["tries"]
