@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from gptsmith.serve.state import State
 from gptsmith.serve.studio.database import Database
+from gptsmith.serve.studio.improve.improvements import Improvements
+from gptsmith.serve.studio.improve.writing import PairWriter
 from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.marks.marks import Marks
 from gptsmith.serve.studio.place import Place
@@ -20,6 +22,8 @@ class Studio:
         tickets: let a browser open one address by a link, which carries no token.
         jobs: what runs in processes of its own.
         marks: what people said about answers.
+        improvements: models that are tuned by them, and judged blind.
+        pair_writer: writes the pairs that are judged.
     """
 
     place: Place
@@ -27,10 +31,14 @@ class Studio:
     tickets: Tickets = field(default_factory=Tickets)
     jobs: Jobs = field(init=False)
     marks: Marks = field(init=False)
+    improvements: Improvements = field(init=False)
+    pair_writer: PairWriter = field(init=False)
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.database, self.place)
         self.marks = Marks(self.database)
+        self.improvements = Improvements(self.database, self.jobs)
+        self.pair_writer = PairWriter(self.improvements)
 
     def start(self) -> None:
         """Goes on with what it has to do."""
