@@ -3,6 +3,7 @@
 import { el, fill, icon, iconButton, readableCount, readablePercent, readableSeconds } from "./element.js";
 import { alternatives, leastSure, legend, pieces, showShades, surprise } from "./shades.js";
 import { openBeside, closeBeside, openMenu } from "./popup.js";
+import { sourcesOf } from "./sources.js";
 import { AnswerView } from "./thoughts.js";
 import { path, siblings } from "./tree.js";
 
@@ -116,7 +117,7 @@ export class Thread {
   /** What stands under a message: why it ended, what can be done, figures. */
   parts(node) {
     if (this.writing?.id === node.id) return [el("span.figures", {})];
-    return [this.ending(node), el("div.actions", {}, this.branches(node), this.buttons(node)), node.role === "assistant" && el("span.figures", {})];
+    return [this.ending(node), sourcesOf(node), el("div.actions", {}, this.branches(node), this.buttons(node)), node.role === "assistant" && el("span.figures", {})];
   }
 
   branches(node) {
