@@ -13,6 +13,7 @@ from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.marks.marks import Marks
 from gptsmith.serve.studio.place import Place
 from gptsmith.serve.studio.tickets import Tickets
+from gptsmith.serve.studio.train.training import Training
 
 
 @dataclass
@@ -26,6 +27,7 @@ class Studio:
         marks: what people said about answers.
         improvements: models that are tuned by them, and judged blind.
         pair_writer: writes the pairs that are judged.
+        training: what people want to train, planned and queued.
     """
 
     place: Place
@@ -36,6 +38,7 @@ class Studio:
     marks: Marks = field(init=False)
     improvements: Improvements = field(init=False)
     pair_writer: PairWriter = field(init=False)
+    training: Training = field(init=False)
 
     def __post_init__(self) -> None:
         self.data = Data(self.place, self.database)
@@ -43,6 +46,7 @@ class Studio:
         self.marks = Marks(self.database)
         self.improvements = Improvements(self.database, self.jobs)
         self.pair_writer = PairWriter(self.improvements)
+        self.training = Training(self.place, self.database, self.jobs, self.data)
 
     def start(self) -> None:
         """Goes on with what it has to do."""
