@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gptsmith.serve.routes import ROUTES
-from gptsmith.serve.studio import pages
+from gptsmith.serve.studio import pages, talk
 from gptsmith.serve.studio.jobs import routes as jobs
 from gptsmith.serve.studio.marks import routes as marks
 
-STUDIO_ROUTES = (*pages.ROUTES, *jobs.ROUTES, *marks.ROUTES, *ROUTES)
+STUDIO_ROUTES = (*pages.ROUTES, *jobs.ROUTES, *marks.ROUTES, *talk.ROUTES, *ROUTES)
