@@ -95,6 +95,7 @@ function checkedExtras(given, where) {
     error: (value) => isObject(value) && typeof value.message === "string",
     finish: (value) => typeof value === "string",
     note: (value) => typeof value === "string",
+    documents: (value) => isObject(value) && Array.isArray(value.sources) && value.sources.every(isSource),
   };
   const kept = {};
   for (const [name, isRight] of Object.entries(kinds)) {
@@ -108,6 +109,11 @@ function checkedExtras(given, where) {
 
 function isToken(value) {
   return isLikely(value) && Array.isArray(value.alternatives) && value.alternatives.every(isLikely);
+}
+
+function isSource(value) {
+  const isPlace = isObject(value) && (value.line === null || Number.isFinite(value.line)) && Array.isArray(value.headings);
+  return isPlace && [value.id, value.file, value.text, ...value.headings].every((one) => typeof one === "string");
 }
 
 function isFigure([name, value]) {

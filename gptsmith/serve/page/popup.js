@@ -38,6 +38,7 @@ function moveByArrows(event) {
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   if (!step) return;
   const buttons = [...event.currentTarget.querySelectorAll("button:not(:disabled)")];
+  if (buttons.length < 2) return;
   const next = buttons[(buttons.indexOf(document.activeElement) + step + buttons.length) % buttons.length];
   next?.focus();
   event.preventDefault();

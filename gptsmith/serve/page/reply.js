@@ -52,7 +52,7 @@ export class Reply {
   async take(body) {
     const { node, conversation, controller } = this;
     this.askedAt = performance.now();
-    for await (const { text, tokens, finish, usage, numOmitted } of write(conversation.mode === "chat", body, controller.signal)) {
+    for await (const { text, tokens, finish, usage, numOmitted, documents } of write(conversation.mode === "chat", body, controller.signal)) {
       if (numOmitted) node.figures.numForgotten = numOmitted;
       if (text) node.text += text;
       if (tokens?.length) {
@@ -61,6 +61,7 @@ export class Reply {
         node.tokens.push(...tokens);
       }
       if (finish) node.finish = finish;
+      if (documents) node.documents = documents;
       if (usage) node.figures.used = usage.total_tokens;
       this.measure();
       this.onChange();

@@ -41,7 +41,7 @@ export async function tokenize(body, signal) {
 }
 
 /**
- * Chunks of a text as it is generated: {text, tokens, finish, usage, numOmitted}, each if there is one.
+ * Chunks of a text as it is generated: {text, tokens, finish, usage, numOmitted, documents}, each if there is one.
  * `isChat` says whether `body` is for /v1/chat/completions or for /v1/completions.
  */
 export async function* write(isChat, body, signal) {
@@ -67,7 +67,7 @@ export async function* write(isChat, body, signal) {
         if (thoughts) text = isThinking ? thoughts : `<think>\n${thoughts}`;
         if (text) isThinking = thoughts !== "";
         const numOmitted = chunk.omitted_messages ?? chunk.omitted_tokens;
-        yield { text, tokens: tokensOf(choice.logprobs), finish: choice.finish_reason, numOmitted };
+        yield { text, tokens: tokensOf(choice.logprobs), finish: choice.finish_reason, numOmitted, documents: chunk.documents };
       }
     }
   } catch (error) {
@@ -99,6 +99,9 @@ export async function explain(body, signal, onProgress) {
 
 /** Where a text stands in what a model learnt from. */
 export const trace = async (body, signal) => read(await ask("v1/trace", body, signal));
+
+/** A passage of a document, with what stands before and after it. */
+export const passage = async (id) => read(await ask(`v1/documents/${encodeURIComponent(id)}`));
 
 /** Whether an answer that is to be continued ends in thoughts. */
 function endsInThoughts({ messages, continue_final_message: goesOn }) {

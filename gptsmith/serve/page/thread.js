@@ -3,6 +3,7 @@
 import { el, fill, icon, iconButton, readableCount, readablePercent, readableSeconds } from "./element.js";
 import { alternatives, leastSure, legend, pieces, showShades, surprise } from "./shades.js";
 import { openBeside, closeBeside, openMenu } from "./popup.js";
+import { sourcesOf } from "./sources.js";
 import { AnswerView } from "./thoughts.js";
 import { path, siblings } from "./tree.js";
 
@@ -121,7 +122,7 @@ export class Thread {
   parts(node) {
     if (this.writing?.id === node.id) return [el("span.figures", {})];
     const { lines, buttons } = this.on.more(node);
-    return [this.ending(node), lines, el("div.actions", {}, this.branches(node), this.buttons(node), buttons), node.role === "assistant" && el("span.figures", {})];
+    return [this.ending(node), sourcesOf(node), lines, el("div.actions", {}, this.branches(node), this.buttons(node), buttons), node.role === "assistant" && el("span.figures", {})];
   }
 
   branches(node) {

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from gptsmith.serve.static import FOLDER
+
 from ..conftest import slowed, until
 from ..page.test_access import AXE, PHONE
 from ..page.test_markdown_is_safe import NASTY
@@ -257,3 +259,10 @@ def test_the_chat_page_is_told_of_a_missing_token(talked: Opened, browser: Any) 
     page.goto(f"{talked.address}/talk")
     expect(page.get_by_role("alert")).to_contain_text("This browser has not been let in.")
     page.close()
+
+
+def test_the_page_in_the_studio_has_all_that_the_chat_page_has() -> None:
+    alone = (FOLDER / "index.html").read_text(encoding="utf-8").splitlines()
+    within = (FOLDER / "studio" / "talk.html").read_text(encoding="utf-8")
+    missing = [line for line in alone if line not in within.splitlines()]
+    assert missing == ["<title>gptsmith</title>", '<script type="module" src="page/app.js"></script>']
