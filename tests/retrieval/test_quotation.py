@@ -73,8 +73,7 @@ def test_nothing_ends_a_line_of_a_quotation(text: str) -> None:
 
 
 @given(st.lists(st.sampled_from([*SPECIAL_TOKENS, "a", "\n", " "]), max_size=8).map("".join))
-def test_special_spellings_are_text(text: str) -> None:
-    tokenizer = BytesTokenizerSettings().train(list, 0)
+def test_special_spellings_are_text(tokenizer: Tokenizer, text: str) -> None:
     turn = quoted_turn([replace(SOURCE, text=text)], QUESTIONS)
     ids = ChatTemplate().prompt_ids(tokenizer, [{"role": "user", "content": turn}])
     special = [tokenizer.decode([one], keep_special=True) for one in ids if one in tokenizer.special_tokens.values()]
