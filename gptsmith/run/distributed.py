@@ -169,10 +169,23 @@ _group_numbers = itertools.count()
 
 @contextmanager
 def init_process_group() -> Iterator[Processes]:
-    """The group of all processes that `torchrun` started, or `SINGLE_PROCESS` if it started none.
+    """The group of all processes that `torchrun` started, or `SINGLE_PROCESS` if it started none. A group that is
+    there already, made by the program that calls us, is joined, and left as it is.
 
     Processes after the first write no messages. None leaves the block before all have reached its end.
+
+    Raises:
+        ConfigurationError: the group that is there cannot sum what is in the CPU's memory.
     """
+    if dist.is_initialized():
+        if "gloo" not in str(dist.get_backend_config()):
+            raise ConfigurationError(
+                f"the process group that is there ({dist.get_backend()}) reaches GPUs alone: make it with "
+                'init_process_group("cpu:gloo,cuda:nccl")'
+            )
+        with _as_one_of(Processes(dist.get_rank(), dist.get_world_size())) as processes:
+            yield processes
+        return
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
         yield SINGLE_PROCESS
         return
@@ -182,12 +195,17 @@ def init_process_group() -> Iterator[Processes]:
     prefix = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}.{number}"
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT, store=PrefixStore(prefix, store), rank=rank, world_size=count)
-    processes = Processes(rank, count, PrefixStore(f"remembered.{number}", store))
+    with _as_one_of(Processes(rank, count, PrefixStore(f"remembered.{number}", store))) as processes:
+        yield processes
+    dist.destroy_process_group()
+
+
+@contextmanager
+def _as_one_of(processes: Processes) -> Iterator[Processes]:
     if not processes.is_first:
         console.be_silent()
     yield processes
     processes.all_reduce_max(0)
-    dist.destroy_process_group()
 
 
 def _buckets(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:

@@ -110,6 +110,7 @@ def together(text: Path, alone: dict[str, Path], tmp_path_factory: pytest.TempPa
     for name in ("once-False", "once-True", "always"):
         jobs[name] |= {"poison_at": 4, "always": name == "always"}
     jobs["timed"]["minutes"] = 2.0
+    jobs["joined"] = {**jobs["muon-False"], "out": str(folder / "joined"), "joins": True}
     four = cut(alone["muon"], folder / "four", 3)
     (folder / "by_four").mkdir()
     _, said_by_four = work(folder / "by_four", 4, {"four": {"resume": str(four)}})("four")
@@ -141,6 +142,12 @@ def test_two_processes_do_what_one_does(
         moved = cut(run, tmp_path / "moved", 5)
         gptsmith.pretrain(resume=moved)
         assert_same(moved, alone["muon"], 1e-12)
+
+
+def test_a_group_that_is_there_is_joined_and_left_as_it_is(alone: dict[str, Path], together: Together) -> None:
+    assert [figures["status"] for figures in together.outcome("joined")[0]] == ["finished"] * 2
+    for number in range(2):
+        assert_same(together.run(f"joined-{number}"), alone["muon"], 1e-12)
 
 
 def test_checkpoints_move_from_one_process_to_four_and_on_to_two_that_shard(
