@@ -20,6 +20,7 @@ from gptsmith.base.errors import ConfigurationError, did_you_mean
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
 from gptsmith.data.care import finders
+from gptsmith.data.encodings import text_encoding
 from gptsmith.data.files import MAX_EXPANSION, open_decompressed, seekable, size_of
 
 
@@ -42,13 +43,20 @@ class ReadSettings(Settings):
     """Kinds of findings, as `gptsmith audit` names them, that are replaced by placeholders such as `<EMAIL>`; true for
     all."""
 
+    @field_validator("encoding")
+    @classmethod
+    def _is_an_encoding(cls, value: str | None) -> str | None:
+        if value is not None:
+            text_encoding(value)
+        return value
+
     @field_validator("redact", mode="before")
     @classmethod
     def _are_kinds(cls, value: Any) -> Any:
         if isinstance(value, bool):
-            return finders.KINDS.names() if value else []
+            return finders.kinds_by_form() if value else []
         for kind in value if isinstance(value, list | tuple) else ():
-            if kind not in (names := finders.KINDS.names()):
+            if kind not in (names := finders.kinds_by_form()):
                 raise ConfigurationError(f"no such kind of finding: {kind} ({did_you_mean(str(kind), names)})")
         return value
 

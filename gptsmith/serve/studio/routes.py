@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from gptsmith.serve.routes import ROUTES
-from gptsmith.serve.studio import pages
+from gptsmith.serve.studio import pages, talk
+from gptsmith.serve.studio.data import routes as data
+from gptsmith.serve.studio.improve import routes as improve
 from gptsmith.serve.studio.jobs import routes as jobs
 from gptsmith.serve.studio.marks import routes as marks
+from gptsmith.serve.studio.train import routes as train
 
-STUDIO_ROUTES = (*pages.ROUTES, *jobs.ROUTES, *marks.ROUTES, *ROUTES)
+STUDIO_ROUTES = (
+    *pages.ROUTES,
+    *data.ROUTES,
+    *jobs.ROUTES,
+    *marks.ROUTES,
+    *talk.ROUTES,
+    *improve.ROUTES,
+    *train.ROUTES,
+    *ROUTES,
+)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gptsmith.serve.state import State
+from gptsmith.serve.studio.data.state import Data
 from gptsmith.serve.studio.database import Database
+from gptsmith.serve.studio.improve.improvements import Improvements
+from gptsmith.serve.studio.improve.writing import PairWriter
 from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.marks.marks import Marks
 from gptsmith.serve.studio.place import Place
 from gptsmith.serve.studio.tickets import Tickets
+from gptsmith.serve.studio.train.training import Training
 
 
 @dataclass
@@ -18,19 +22,31 @@ class Studio:
 
     Attributes:
         tickets: let a browser open one address by a link, which carries no token.
+        data: collections of texts.
         jobs: what runs in processes of its own.
         marks: what people said about answers.
+        improvements: models that are tuned by them, and judged blind.
+        pair_writer: writes the pairs that are judged.
+        training: what people want to train, planned and queued.
     """
 
     place: Place
     database: Database
     tickets: Tickets = field(default_factory=Tickets)
+    data: Data = field(init=False)
     jobs: Jobs = field(init=False)
     marks: Marks = field(init=False)
+    improvements: Improvements = field(init=False)
+    pair_writer: PairWriter = field(init=False)
+    training: Training = field(init=False)
 
     def __post_init__(self) -> None:
+        self.data = Data(self.place, self.database)
         self.jobs = Jobs(self.database, self.place)
         self.marks = Marks(self.database)
+        self.improvements = Improvements(self.database, self.jobs)
+        self.pair_writer = PairWriter(self.improvements)
+        self.training = Training(self.place, self.database, self.jobs, self.data)
 
     def start(self) -> None:
         """Goes on with what it has to do."""
