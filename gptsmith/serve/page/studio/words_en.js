@@ -96,7 +96,7 @@ export const EN = {
   "train.state_planned": "Predicted from your data and this machine",
   "train.state_failed": "There is no plan",
   "train.stop_plan": "Cancel",
-  "train.no_figures": "No figures yet: this machine's speed is measured with the first exact plan.",
+  "train.no_figures": "No figures yet: they come with the exact plan.",
   "train.figure_time": "Time in all",
   "train.figure_memory": "Memory",
   "train.memory_of": "{needed} of {free} free",

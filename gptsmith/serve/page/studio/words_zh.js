@@ -96,7 +96,7 @@ export const ZH = {
   "train.state_planned": "根据您的数据和本机预测",
   "train.state_failed": "没有计划",
   "train.stop_plan": "取消",
-  "train.no_figures": "还没有数字:制定第一个精确计划时会测量本机的速度。",
+  "train.no_figures": "还没有数字:精确计划会给出。",
   "train.figure_time": "总时间",
   "train.figure_memory": "内存",
   "train.memory_of": "{needed}(可用 {free})",
