@@ -28,7 +28,7 @@ export function showPlan(place, known, t, onStop) {
     known.state === "planning" && el("progress", { "aria-label": t("train.state_planning") }),
     known.problem && el("p.trouble", { role: "alert" }, icon("alert"), known.problem),
     figures(known, t),
-    (known.figures.advice ?? []).length > 0 && el("ul.said", {}, known.figures.advice.map((line) => el("li.soft", { dir: "auto" }, line))));
+    (known.figures.advice ?? []).length > 0 && el("ul.plan-said", {}, known.figures.advice.map((line) => el("li.soft", { dir: "auto" }, line))));
 }
 
 function figures({ figures: found, free_bytes: free, state }, t) {
