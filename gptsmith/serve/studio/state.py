@@ -32,8 +32,8 @@ class Studio:
     marks: Marks = field(init=False)
 
     def __post_init__(self) -> None:
-        self.data = Data(self.place, self.database)
         self.jobs = Jobs(self.database, self.place)
+        self.data = Data(self.place, self.database, self.jobs)
         self.marks = Marks(self.database)
 
     def start(self) -> None:
@@ -43,6 +43,7 @@ class Studio:
     def close(self) -> None:
         """Ends its use; jobs go on."""
         self.jobs.close()
+        self.data.close()
         self.database.close()
         self.place.leave()
 
