@@ -7,11 +7,13 @@ from gptsmith.serve.studio import pages
 from gptsmith.serve.studio.data import routes as data
 from gptsmith.serve.studio.jobs import routes as jobs
 from gptsmith.serve.studio.marks import routes as marks
+from gptsmith.serve.studio.train import routes as train
 
 STUDIO_ROUTES = (
     *pages.ROUTES,
     *data.ROUTES,
     *jobs.ROUTES,
     *marks.ROUTES,
+    *train.ROUTES,
     *ROUTES,
 )

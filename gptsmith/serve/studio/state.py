@@ -11,6 +11,7 @@ from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.marks.marks import Marks
 from gptsmith.serve.studio.place import Place
 from gptsmith.serve.studio.tickets import Tickets
+from gptsmith.serve.studio.train.training import Training
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Studio:
         data: collections of texts.
         jobs: what runs in processes of its own.
         marks: what people said about answers.
+        training: what people want to train, planned and queued.
     """
 
     place: Place
@@ -30,11 +32,13 @@ class Studio:
     data: Data = field(init=False)
     jobs: Jobs = field(init=False)
     marks: Marks = field(init=False)
+    training: Training = field(init=False)
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.database, self.place)
         self.data = Data(self.place, self.database, self.jobs)
         self.marks = Marks(self.database)
+        self.training = Training(self.place, self.database, self.jobs, self.data)
 
     def start(self) -> None:
         """Goes on with what it has to do."""
