@@ -158,6 +158,7 @@ def shown(collection: Collection, reading: Reading, recipe: Recipe, document: st
         "reader": candidate.reader.kind,
         "num_characters": len(text),
         "start": start,
+        "window": WINDOW_CHARACTERS,
         "text": text[start : start + WINDOW_CHARACTERS],
         "source": _source(candidate, begin, end, start),
         "source_bytes": path.stat().st_size,
