@@ -167,8 +167,8 @@ def _planned(way: Way, config: GPTConfig, gpu: Gpu, num_gpus: int, sequences: in
 
 
 def _fitted(way: Way, config: GPTConfig, gpu: Gpu, sequences: int) -> tuple[int, bool, float, bool]:
-    """The largest micro-batch that fits, with gradient checkpointing if none fits without, the memory that it takes, and
-    whether anything fits."""
+    """The largest micro-batch that fits, with gradient checkpointing if none fits without, the memory that it takes,
+    and whether anything fits."""
     sizes = [sequences // parts for parts in range(1, sequences + 1) if sequences % parts == 0]
     for checkpointing in (False, True):
         for size in sizes:
