@@ -10,8 +10,8 @@ from gptsmith.privacy.recited import Recited, num_answers
 from gptsmith.privacy.tokenizer_words import MIN_DOCUMENTS
 
 LIMITS = (
-    "Not looked for: text that it writes in nearly the same words, or after other prompts than what stands before it. "
-    "No finding is no proof."
+    "Not looked for: text that it writes in other words, or after other prompts than what stands before it. No finding "
+    "is no proof."
 )
 
 
@@ -67,6 +67,11 @@ def _about(learned: Mapping[str, Any], is_one_of_many: bool) -> list[str]:
             f"{_longest(learned['longest_held_out'])} in a row were right, but for such as stand in what it "
             f"learnt from or earlier in the same document{chance}"
         ]
+    if learned["num_near_passages"]:
+        lines.append(
+            f"{of}it recites {counted(learned['num_near_passages'], 'more passage')} of {learned['near_threshold']} "
+            "tokens or more but for single tokens, one in twelve at most"
+        )
     if "answer_bits" in learned:
         lines.append(f"{of}{_about_answers(learned)}")
     if learned["note"] is not None:
@@ -106,6 +111,9 @@ def _canaries_and_words(figures: Mapping[str, Any]) -> Iterator[str]:
 def _other(checkpoint: Mapping[str, Any]) -> str:
     number, answers = checkpoint["num_passages"], checkpoint["num_answers"]
     more = f", and {counted(answers, 'short answer')}" if answers else ""
+    if groups := checkpoint["canaries"]:
+        by_heart, planted = (sum(group[key] for group in groups) for key in ("by_heart", "num"))
+        more += f"; it has {by_heart or 'none'} of {planted:,} canaries by heart"
     return (
         f"The checkpoint of step {checkpoint['step']:,}, which is kept beside it, can recite "
         f"{counted(number, 'passage') if number else 'none'}{more}."

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from gptsmith.base.assignments import assignments_of
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.hints import shell_command
 from gptsmith.base.json_text import json_text
-from gptsmith.base.settings import assignments_of
 from gptsmith.base.verbs import Assignments, Count, PathText, PathTexts, not_recorded
 from gptsmith.data.settings import ReadingOptions
 from gptsmith.data.sources import Sources
@@ -69,7 +69,7 @@ class TrainingRequest(ReadingOptions):
     redact: bool = False
     """Replace what `audit` finds by placeholders such as <EMAIL>."""
     redact_passages: PathTexts = Field(default_factory=list)
-    """Replace the passages of such a list by <PASSAGE>."""
+    """Replace the passages and names in such a list."""
     canaries: int | None = Field(default=None, gt=0)
     """Made-up passages to plant, for `audit` to look for: 200."""
     config: PathText | None = None

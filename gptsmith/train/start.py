@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gptsmith.base.assignments import with_assignments
 from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import require_writable, write_json
-from gptsmith.base.settings import merged, with_assignments
+from gptsmith.base.settings import merged
 from gptsmith.data.care import brief_audit
 from gptsmith.data.care.canaries import read_canaries, write_canaries
 from gptsmith.data.example_prompts import beginnings
