@@ -27,7 +27,6 @@ WAY_COLUMNS = "way", "memory\na GPU", "sequences\na pass", "tokens\na second", "
     omitted=("canaries", "learning_rate", "lora_alpha", "max_steps", "report_to"),
     examples=(
         "gptsmith plan my_texts/ --minutes 10",
-        "gptsmith plan runs/mine conversations.jsonl --lora 8",
         "gptsmith plan --preset gpt3-13b --gpus 64 --gpu h100",
     ),
 )  # fmt: skip
