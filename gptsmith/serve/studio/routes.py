@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gptsmith.serve.routes import ROUTES
-from gptsmith.serve.studio import pages
+from gptsmith.serve.studio import pages, talk
 from gptsmith.serve.studio.data import routes as data
 from gptsmith.serve.studio.improve import routes as improve
 from gptsmith.serve.studio.jobs import routes as jobs
@@ -15,6 +15,7 @@ STUDIO_ROUTES = (
     *data.ROUTES,
     *jobs.ROUTES,
     *marks.ROUTES,
+    *talk.ROUTES,
     *improve.ROUTES,
     *train.ROUTES,
     *ROUTES,

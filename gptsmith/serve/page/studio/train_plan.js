@@ -28,7 +28,7 @@ export function showPlan(place, known, t, onStop) {
     known.state === "planning" && el("progress", { "aria-label": t("train.state_planning") }),
     known.problem && el("p.trouble", { role: "alert" }, icon("alert"), known.problem),
     figures(known, t),
-    (known.figures.advice ?? []).length > 0 && el("ul.said", {}, known.figures.advice.map((line) => el("li.soft", { dir: "auto" }, line))));
+    (known.figures.advice ?? []).length > 0 && el("ul.plan-said", {}, known.figures.advice.map((line) => el("li.soft", { dir: "auto" }, line))));
 }
 
 function figures({ figures: found, free_bytes: free, state }, t) {
@@ -44,17 +44,21 @@ function figures({ figures: found, free_bytes: free, state }, t) {
     ["bits", found.bits_per_byte && t("train.bits_between", { expected: found.bits_per_byte.toFixed(2), low: found.bits_per_byte_low.toFixed(2), high: found.bits_per_byte_high.toFixed(2) })],
     ["trained", found.num_trained_parameters && found.num_trained_parameters !== found.num_parameters && readableCount(found.num_trained_parameters)],
   ].filter(([, value]) => value);
-  if (rows.length === 0) return el("p.soft", {}, t("train.no_figures"));
+  if (rows.length === 0) return ["guessed", "planning"].includes(state) && el("p.soft", {}, t("train.no_figures"));
   return el("dl.figures", {}, rows.map(([name, value]) => el("div", {}, el("dt.soft", {}, t(`train.figure_${name}`)), el("dd", {}, value))));
 }
 
 /** A guess has three figures, a plan all. */
 const rounded = (count, state) => state === "planned" ? Math.round(count) : Number(Math.round(count).toPrecision(2));
 
+/** The values of advice as people read them. */
+const readable = (values, t) => Object.fromEntries(Object.entries(values).map(([name, value]) =>
+  [name, name === "useful" || name === "minutes" ? readableMinutes(value, t) : value]));
+
 /** Shows advice; `onBase(id)` begins with the model that it names. */
 export function showAdvice(place, advice, t, onBase) {
   fill(place, el("h2", {}, t("train.advice")), el("ul.advice", {}, advice.map((one) =>
-    el(`li.${one.tone}`, {}, el("p", { dir: "auto" }, one.tone !== "note" && el("strong", {}, t(`train.tone_${one.tone}`), " "), t(`train.advice_${one.code}`, one.values),
+    el(`li.${one.tone}`, {}, el("p", { dir: "auto" }, one.tone !== "note" && el("strong", {}, t(`train.tone_${one.tone}`), " "), t(`train.advice_${one.code}`, readable(one.values, t)),
       one.is_guess && el("span.soft", {}, " ", t("train.guess"))),
     one.base !== null && el("button", { type: "button", onclick: () => onBase(one.base) }, t("train.begin_with"))))));
 }

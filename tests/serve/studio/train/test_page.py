@@ -8,30 +8,9 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import expect
 
-from gptsmith.base.json_text import json_text
-from gptsmith.serve.studio.jobs import queue
+from ..conftest import PHONE, Opened, StudioPage
 
-from ..conftest import Opened, StudioPage
-
-FIGURES = {
-    "seconds": 555.0, "num_parameters": 872064, "num_tokens": 614400, "epochs": 3.3, "tokens_per_second": 23000.0,
-    "peak_memory_bytes": 928_000_000, "bits_per_byte": 2.11, "bits_per_byte_low": 2.02, "bits_per_byte_high": 2.19,
-    "embed_dim": 128, "vocab_size": 512,
-}  # fmt: skip
 NAME = "Alte Texte נפח 😀"
-SCRIPT = f"""
-case "$*" in
-  *"--minutes 2.0"*) sleep 600 ;;
-  plan*) echo '{json_text(FIGURES)}' ;;
-  *) while :; do sleep 0.05; done ;;
-esac
-"""
-
-
-@pytest.fixture
-def words_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs whose program only says what it would do."""
-    monkeypatch.setattr(queue, "PROGRAM", ("/bin/sh", "-c", SCRIPT, "sh"))
 
 
 @pytest.mark.usefixtures("words_only")
@@ -69,6 +48,7 @@ def test_a_training_is_chosen_planned_set_and_started(studio: Opened, browser: A
     expect(plan.get_by_text("Predicted from")).to_be_visible()
     page.reload()
     expect(page.get_by_text("1 setting is changed.")).to_be_visible()
+    assert seen.violations() == []
     expect(page.get_by_label("Time, such as")).to_have_value("1 h 30 min")
     expect(plan.get_by_text("Predicted from")).to_be_visible()
 
@@ -82,4 +62,15 @@ def test_a_training_is_chosen_planned_set_and_started(studio: Opened, browser: A
     command = studio.get(f"jobs/{job['id']}")["command"]
     assert "--set train.optimizer.learning_rate=0.02 --minutes 90.0 --out runs/my_run" in command
     studio.post("jobs/cancel", id=job["id"], at_once=True)
+    seen.close()
+
+
+@pytest.mark.usefixtures("words_only")
+def test_it_is_for_phones_in_the_dark_too(studio: Opened, browser: Any) -> None:
+    address = "train/text.txt?minutes=45&set.train.batch_size=8&set.model.norm.kind=layernorm&option.seed=3"
+    seen = StudioPage(browser, studio, address, **PHONE)
+    expect(seen.page.get_by_text("Predicted from")).to_be_visible()
+    expect(seen.page.get_by_text("2 settings are changed.")).to_be_visible()
+    expect(seen.page.get_by_label("batch_size", exact=True)).to_have_value("8")
+    assert seen.violations() == []
     seen.close()
