@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,23 @@ def found_in(collection: Collection) -> Found:
 def files_of(collection: Collection) -> list[dict[str, Any]]:
     """The files of a collection by name: each with its path in it, its size, and why it is skipped (None if it is
     read)."""
-    found = found_in(collection)
-    paths: dict[str, str | None] = {str(candidate.file.path): None for candidate in found.candidates}
-    paths |= found.skipped
     return [
         {"path": shown_path(collection, path), "num_bytes": _size(Path(path)), "skipped": reason}
-        for path, reason in sorted(paths.items())
+        for path, reason in _paths(collection)
     ]
+
+
+def files_called(collection: Collection, names: Iterable[str]) -> list[Path]:
+    """The files of a collection that are shown by these paths."""
+    wanted = set(names)
+    return [Path(path) for path, _ in _paths(collection) if shown_path(collection, path) in wanted]
+
+
+def _paths(collection: Collection) -> list[tuple[str, str | None]]:
+    """Every file, and why it is skipped."""
+    found = found_in(collection)
+    paths: dict[str, str | None] = {str(candidate.file.path): None for candidate in found.candidates}
+    return sorted({**paths, **found.skipped}.items())
 
 
 def shown_path(collection: Collection, path: str | Path) -> str:

@@ -146,7 +146,7 @@ class Readings:
                 return reading
             if reading is not None:
                 reading.is_cancelled = True
-            reading = self._readings.pop(collection.number, None)
+                del self._readings[collection.number]  # the newest are last
             self._readings[collection.number] = reading = Reading(version, found)
             for number in list(self._readings)[:-MAX_KEPT]:
                 del self._readings[number]
@@ -164,6 +164,12 @@ class Readings:
         if reading.corpus is None:
             raise UserError(reading.problem or "the reading was cancelled")
         return reading
+
+    def num_documents(self, collection: Collection) -> int | None:
+        """The documents that were read last; None if none were yet."""
+        with self._lock:
+            reading = self._readings.get(collection.number)
+        return None if reading is None or reading.corpus is None else len(reading.corpus)
 
     def cancel(self, collection: Collection) -> None:
         """Ends the reading of a collection; what was read so far is kept."""
