@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gptsmith.serve.routes import ROUTES
-from gptsmith.serve.studio import pages
+from gptsmith.serve.studio import pages, talk
 from gptsmith.serve.studio.data import routes as data
+from gptsmith.serve.studio.improve import routes as improve
 from gptsmith.serve.studio.jobs import routes as jobs
 from gptsmith.serve.studio.marks import routes as marks
 from gptsmith.serve.studio.train import routes as train
@@ -14,6 +15,8 @@ STUDIO_ROUTES = (
     *data.ROUTES,
     *jobs.ROUTES,
     *marks.ROUTES,
+    *talk.ROUTES,
+    *improve.ROUTES,
     *train.ROUTES,
     *ROUTES,
 )

@@ -8,5 +8,6 @@ export const VIEWS = [
   { name: "data", inside: "data", load: () => import("./data.js") },
   { name: "train", inside: "train", load: () => import("./train.js") },
   { name: "talk", inside: "talk", href: "talk", load: () => import("./talk.js") },
+  { name: "marks", inside: "talk", load: () => import("./marks.js") },
   { name: "improve", inside: "improve", load: () => import("./improve.js") },
 ];
