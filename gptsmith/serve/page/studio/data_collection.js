@@ -88,7 +88,7 @@ export async function showCollection(place, studio) {
     [icon("trash"), t("data.delete"), tried(studio, remove)],
   ]));
   fill(place,
-    el("nav", {}, el("a", { href: "#/data" }, t("data.back"))),
+    el("p", {}, el("a", { href: "#/data" }, t("data.back"))),
     el("div.row", {}, el("h1.name", { dir: "auto" }, name), menu, el("span.space"),
       zone && el("a.button", { href: `#/data/${encodeURIComponent(name)}/files` }, icon("plus"), t("data.add_files")),
       el("a.button.primary", { href: `#/train/${encodeURIComponent(name)}` }, t("data.train"))),
