@@ -49,7 +49,7 @@ export async function showDocument(place, collection, studio, onChange, start = 
       el("span.soft", {}, t("data.window", { first: start + 1, last: end, count: found.num_characters })),
       el("button", { type: "button", disabled: end >= found.num_characters, onclick: () => again(end) }, t("data.after"))));
   fill(place,
-    el("nav", {}, el("a", { href: `#/data/${encodeURIComponent(name)}` }, t("data.all_documents"))),
+    el("p", {}, el("a", { href: `#/data/${encodeURIComponent(name)}` }, t("data.all_documents"))),
     el("div.row", {}, el("h2.path", { dir: "auto" }, found.file),
       found.is_excluded && el("span.badge", {}, t("data.excluded")),
       found.is_edited && el("span.badge", {}, t("data.edited")),

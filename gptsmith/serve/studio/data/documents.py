@@ -19,7 +19,6 @@ from gptsmith.data.corpus import Corpus
 from gptsmith.data.discover import Candidate
 from gptsmith.data.examples import NamedRecord, example_of, shape_of
 from gptsmith.data.fields import plain_fields
-from gptsmith.data.folder_splits import found_splits
 from gptsmith.data.labels import FieldNames
 from gptsmith.data.readers import ReadSettings
 from gptsmith.data.reading import read_records
@@ -76,7 +75,7 @@ def summary(collection: Collection, reading: Reading, recipe: Recipe) -> dict[st
         "remarks": _grouped(
             collection, ((path, remark) for path, remarks in figures["remarks"].items() for remark in remarks)
         ),
-        "splits": found_splits([collection.sources], validates=True).note,
+        "splits": reading.splits,
     }
 
 

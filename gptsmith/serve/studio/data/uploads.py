@@ -13,7 +13,7 @@ import os
 import secrets
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -171,6 +171,17 @@ class Uploads:
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM uploads WHERE id = ?", (upload,))
         self._locks.pop(upload, None)
+
+    def delete(self, collection: Collection, files: Iterable[Path]) -> None:
+        """Deletes files that were uploaded.
+
+        Raises:
+            UserError: they are a person's own.
+        """
+        _require_own(collection)
+        with writing(collection.sources):
+            for file in files:
+                file.unlink(missing_ok=True)
 
     def unpack(self, collection: Collection, pack: bytes) -> list[dict[str, Any]]:
         """Puts the small files of a pack into a collection.

@@ -24,7 +24,14 @@ def test_a_collection_is_made_renamed_and_deleted(studio: Opened) -> None:
     (home / "files" / "a.txt").write_text("Dear Anna")
     (found,) = studio.get("data")["collections"]
     assert (found["name"], found["num_files"], found["num_bytes"], found["kind"]) == ("post", 1, 9, "text")
+    assert found["num_documents"] is None
+    studio.server.studio.data.readings.read(studio.server.studio.data.collections.get("post"))
+    assert studio.get("data")["collections"][0]["num_documents"] == 1
+    studio.post("data/files/delete", name="post", paths=["../../x", "missing"])
+    assert studio.get("data/files?name=post")["num_items"] == 1
     assert studio.server.studio.data.arguments("post") == [str(home / "files")]
+    studio.post("data/files/delete", name="post", paths=["a.txt"])
+    assert studio.get("data/files?name=post")["num_items"] == 0
     studio.post("data/delete", name="post")
     assert studio.get("data")["collections"] == []
     assert not home.exists()
@@ -44,6 +51,7 @@ def test_a_path_is_used_where_it_may_be(studio: Opened, tmp_path: Path) -> None:
     assert (
         studio.ask("POST", "/studio/api/data/uploads", {"name": "mine", "files": files, "num_bytes": 1}).status == 400
     )
+    assert studio.ask("POST", "/studio/api/data/files/delete", {"name": "mine", "paths": ["a.txt"]}).status == 400
     studio.post("data/delete", name="mine")
     assert (texts / "a.txt").read_text() == "abc"
 
