@@ -132,4 +132,18 @@ def test_five_thousand_files_are_few_requests(studio: Opened, browser: Any) -> N
     asked.clear()
     page.evaluate(begin)
     assert not any("packs" in url for url in asked), "what is there is not sent again"
+
+    # A studio that does not answer for a while is waited for, and asked how much has arrived.
+    page.route("**/data/uploads/*", lambda route: route.abort(), times=1)
+    page.evaluate(
+        """async () => {
+            const { begin } = await import("/page/studio/data_upload.js");
+            const file = new File(["x".repeat(5e6)], "", { lastModified: 1.7e12 });
+            await begin("many", [{ path: "large.txt", file }]).whenOver;
+        }"""
+    )
+    (large,) = (studio.folder / ".studio/data/many/files").glob("large.txt")
+    assert large.read_bytes() == b"x" * 5_000_000
+    assert seen.said == ["Failed to load resource: net::ERR_FAILED"]
+    seen.said.clear()
     seen.close()

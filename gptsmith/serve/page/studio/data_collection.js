@@ -89,7 +89,7 @@ export async function showCollection(place, studio) {
   ]));
   fill(place,
     el("p", {}, el("a", { href: "#/data" }, t("data.back"))),
-    el("div.row", {}, el("h1.name", { dir: "auto" }, name), menu, el("span.space"),
+    el("div.row", {}, el("h1.called", { dir: "auto" }, name), menu, el("span.space"),
       zone && el("a.button", { href: `#/data/${encodeURIComponent(name)}/files` }, icon("plus"), t("data.add_files")),
       el("a.button.primary", { href: `#/train/${encodeURIComponent(name)}` }, t("data.train"))),
     collection.path && el("p.soft", { dir: "auto" }, collection.path),

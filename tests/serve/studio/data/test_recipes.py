@@ -136,9 +136,9 @@ def test_what_is_trained_on_is_what_is_shown(mended: Mended, changes: list[tuple
         elif kind == "undo" and made:
             recipes.undo(collection, made.pop(values[0] % len(made)))
         elif kind == "edit":
-            record = documents.editable(mended.reading, recipes.recipe(collection), name).record
-            field = "text"
-            made.append(mended.edit(name, values[1] if record is None else {**record, field: values[1]}))
+            before = documents.editable(mended.reading, recipes.recipe(collection), name)
+            is_text = documents.record_as_text(before) is None
+            made.append(mended.edit(name, values[1] if is_text else {**(before.record or {}), "text": values[1]}))
     try:
         assert mended.read() == mended.shown()
     finally:
@@ -206,3 +206,29 @@ def test_a_label_is_mended_though_the_text_stays(tmp_path: Path) -> None:
     ]
     assert mended.read() == mended.shown()
     assert {path.name for path in Path(source).rglob("*.*")} == {"d.csv.jsonl", "e.csv", "f.csv"}
+
+
+def test_a_long_document_is_shown_in_windows_that_join(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "Größe 😀 and iron. " * 700
+    mended = Mended(tmp_path, {"a.txt": text})
+    recipe = mended.data.recipes.recipe(mended.collection)
+    monkeypatch.setattr(documents, "WINDOW", 1001)
+    for long_bytes in (1 << 20, 100):
+        monkeypatch.setattr(documents, "LONG_BYTES", long_bytes)
+        seen, start, size = "", 0, 1
+        while start < size:
+            window = documents.shown(mended.collection, mended.reading, recipe, mended.names[0], start)
+            seen += window["text"]
+            start, size = window["stop"], window["size"]
+        assert seen == text
+
+
+def test_the_source_is_shown_where_it_is_text(tmp_path: Path) -> None:
+    mended = Mended(tmp_path, {"a.html": "<p>Iron &amp; coal</p>", "d.csv": FILES["d.csv"]})
+    recipe = mended.data.recipes.recipe(mended.collection)
+    shown = {
+        window["text"]: window["source"]
+        for window in (documents.shown(mended.collection, mended.reading, recipe, name, 0) for name in mended.names)
+    }
+    assert shown["Iron & coal"] == "<p>Iron &amp; coal</p>"
+    assert shown["Bad iron"].strip() == "Bad iron,0"
