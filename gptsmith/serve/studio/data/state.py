@@ -21,6 +21,7 @@ class Data:
 
     def __init__(self, place: Place, database: Database, jobs: Jobs) -> None:
         self.collections, self.uploads = Collections(place, database), Uploads(database)
+        self.uploads.sweep(self.collections)
         self.readings, self.recipes = Readings(), Recipes(database)
         self.audits = Audits(database, jobs)
 

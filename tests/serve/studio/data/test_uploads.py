@@ -90,6 +90,23 @@ def test_a_large_file_goes_on_where_it_stopped(kept: Kept) -> None:
     assert list(kept.collection.uploading.iterdir()) == []
 
 
+def test_a_file_whose_name_a_killed_studio_did_not_give_gets_it(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    upload = kept.begin("a.txt")["upload"]
+    kept.uploads.unpack(kept.collection, pack(("b.txt", b"b")))
+    (kept.collection.uploading / "left of a pack").touch()
+    monkeypatch.setattr(module, "_put", killed)
+    with pytest.raises(KeyboardInterrupt):
+        kept.uploads.receive(kept.collection, upload, 0, LARGE)
+    monkeypatch.undo()
+    kept.uploads.sweep(kept.collections)
+    assert [path.name for path in kept.collection.uploading.iterdir()] == [upload]
+    assert kept.begin("a.txt")["is_whole"]
+    assert kept.files() == {"a.txt": LARGE, "b.txt": b"b"}
+
+
 def test_a_file_that_has_changed_begins_anew(kept: Kept) -> None:
     begun = kept.begin("a.txt")
     kept.uploads.receive(kept.collection, begun["upload"], 0, b"old")
