@@ -13,6 +13,7 @@ from typing import Any
 from gptsmith.base.errors import UserError
 from gptsmith.data.discover import Found, discover
 from gptsmith.data.examples import read_shape
+from gptsmith.data.shapes import TEXT
 from gptsmith.serve.studio.data.collections import Collection
 from gptsmith.serve.studio.data.names import readable_path
 
@@ -74,9 +75,14 @@ def _found(sources: Path, stamp: str) -> Found:
 
 @lru_cache(maxsize=MAX_KEPT)
 def _kind(sources: Path, stamp: str) -> tuple[str | None, str | None]:
-    """The shape of the examples in files, or why it is not known."""
+    """The shape of the examples in files, `text` where most of it is no records; or why it is not known."""
+    sizes = {True: 0, False: 0}
+    for candidate in _found(sources, stamp).candidates:
+        sizes[candidate.reader.holds_records] += _size(candidate.file.path)
+    if sizes[True] and sizes[False] > sizes[True]:
+        return TEXT, None
     try:
-        return (read_shape([sources]) if _found(sources, stamp).candidates else None), None
+        return (read_shape([sources]) if any(sizes.values()) else None), None
     except UserError as error:
         return None, str(error)
 

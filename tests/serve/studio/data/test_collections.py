@@ -25,6 +25,11 @@ def test_a_collection_is_made_renamed_and_deleted(studio: Opened) -> None:
     (found,) = studio.get("data")["collections"]
     assert (found["name"], found["num_files"], found["num_bytes"], found["kind"]) == ("post", 1, 9, "text")
     assert found["num_documents"] is None
+    (home / "files" / "b.jsonl").write_text('{"prompt": "Hot?", "response": "Very, my friend."}')
+    assert studio.get("data")["collections"][0]["kind"] == "chat"
+    (home / "files" / "a.txt").write_text("Dear Anna. " * 9)
+    assert studio.get("data")["collections"][0]["kind"] == "text", "most of it is no records"
+    (home / "files" / "b.jsonl").unlink()
     studio.server.studio.data.readings.read(studio.server.studio.data.collections.get("post"))
     assert studio.get("data")["collections"][0]["num_documents"] == 1
     studio.post("data/files/delete", name="post", paths=["../../x", "missing"])
