@@ -66,11 +66,18 @@ def test_there_is_nothing_of_a_name_that_is_not_known(studio: Opened, path: str)
     assert studio.ask("GET", f"/studio/api/{path}").status == 404
 
 
-def test_what_was_being_deleted_is_cleared_away(tmp_path: Path) -> None:
+def test_files_of_a_database_that_was_lost_are_collections_again(tmp_path: Path) -> None:
     place = Place(tmp_path)
     database = Database(place.database)
     kept = Collections(place, database).make("kept")
-    (place.data / "left").mkdir()
+    (kept.sources / "a.txt").write_text("abc")
+    (place.data / "being made").mkdir()
     Collections(place, database)
     assert [path.name for path in place.data.iterdir()] == [kept.home.name]
-    assert Collections(place, database).make("left").home.name == "left"
+    database.close()
+    place.database.unlink()
+    again = Collections(place, Database(place.database))
+    assert [(each.name, each.sources) for each in again] == [("kept", kept.sources)]
+    assert (kept.sources / "a.txt").read_text() == "abc"
+    again.delete("kept")
+    assert list(place.data.iterdir()) == []
