@@ -103,5 +103,5 @@ async function redaction(collection, studio, onChange) {
     await api.post("data/redact", { name: collection.name, is_on: target.checked });
     onChange();
   });
-  return el("label.row", {}, el("input", { type: "checkbox", checked: redacts, onchange: turn }), t("data.redact"));
+  return el("label.redaction", {}, el("input", { type: "checkbox", checked: redacts, onchange: turn }), t("data.redact"));
 }
