@@ -28,10 +28,10 @@ class PairChecks:
         asked, answered, read = _plain(question), _plain(answer), _plain(passage)
         if not asked or not question_terms(answer):
             return "nothing is asked or answered"
-        if not _holds(read, answered):
-            return "the answer is not in the passage"
         if len(question_terms(answer)) > MAX_ANSWER_TERMS:
             return "the answer is long"
+        if not _holds(read, answered):
+            return "the answer is not in the passage"
         if _holds(asked, answered):
             return "the question has the answer in it"
         words = asked.split()
