@@ -141,6 +141,7 @@ def resumed(
         require_fixed_settings(run, settings, checkpoint)
     require_compilable(settings)
     processes.require_share(settings.train.batch_size)
+    processes.require_groups(settings.parallel.shard_size)
     data = _data_of(run, settings)
     if settings.train.private.is_on:
         if tokens is not None or target_loss is not None:

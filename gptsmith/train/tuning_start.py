@@ -107,6 +107,7 @@ def shared(job: FinetuningJob, given: Mapping[str, Any], processes: Processes) -
         settings = FinetuneSettings.parse(merged(settings.plain(), {"train": {"batch_size": size}}))
         job = job.with_settings(settings)
     processes.require_share(settings.train.batch_size)
+    processes.require_groups(settings.parallel.shard_size)
     return job
 
 
