@@ -6,6 +6,7 @@ import http.client
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ from ...pages.browser import open_browser
 from ..conftest import DEADLINE_S, Answer
 
 expect.set_options(timeout=30_000)
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+PHONE = {"viewport": {"width": 360, "height": 720}, "has_touch": True, "is_mobile": True, "color_scheme": "dark"}
 
 
 class Opened:
@@ -117,6 +120,14 @@ class StudioPage:
 
     def button(self, name: str, within: Any = None) -> Any:
         return (within or self.page).get_by_role("button", name=name, exact=True)
+
+    def violations(self) -> list[str]:
+        """What axe-core finds wrong on the page as it is, and whether it is wider than the screen."""
+        self.page.evaluate(AXE)
+        found = self.page.evaluate("async () => (await axe.run()).violations")
+        wide = self.page.evaluate("document.scrollingElement.scrollWidth - innerWidth")
+        rules = [f"{one['id']}: {one['help']}: {node['html']}" for one in found for node in one["nodes"]]
+        return rules + ([f"{wide} pixels wider than the screen"] if wide > 0 else [])
 
     def close(self) -> None:
         self.context.close()
