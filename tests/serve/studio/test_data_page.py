@@ -48,12 +48,13 @@ def test_a_folder_is_dropped_seen_and_mended(studio: Opened, browser: Any, tmp_p
     page.locator("input[webkitdirectory]").set_input_files(folder_of_texts(tmp_path))
     expect(page.get_by_role("heading", name="Letters")).to_be_visible()
     expect(page.get_by_text("6 files added. 1 hidden file was left out.")).to_be_visible()
-    for _ in range(2):
+    for is_again in (False, True):
+        if is_again:
+            page.reload()
         expect(page.get_by_text("5 documents · 560 kB")).to_be_visible()
         expect(page.get_by_text("1 file was skipped")).to_be_visible()
         expect(part.get_by_text("1999/anna.txt")).to_be_visible()
         expect(part.get_by_text(f"{XSS}<script>alert(2)</script>")).to_be_visible()
-        page.reload()
     assert violations(page) == []
     source = {path: path.read_bytes() for path in (studio.folder / ".studio/data/Letters/files").rglob("*.*")}
     assert len(source) == 6

@@ -32,7 +32,7 @@ export async function showCollection(place, studio) {
     if (isEmpty) return;
     const found = await showReading(read, collection, studio);
     part.hidden = false;
-    if (found || isFiles) await showPart(part, collection, studio, figures);
+    if (found || isFiles || partOf(studio.about) === "examples") await showPart(part, collection, studio, figures);
     else part.hidden = true;
   });
 
