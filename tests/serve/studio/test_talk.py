@@ -247,6 +247,8 @@ def test_nasty_answers_are_words_in_both_columns_and_in_the_list(talked: Opened,
     assert seen.violations() == []
     seen.button("Both bad").tap()
     seen.has_marks("neither")
+    for name in ("Good answer", "Bad answer"):
+        expect(seen.button(name)).to_be_in_viewport(ratio=1)
     seen.go("marks")
     expect(seen.page.locator(".marks")).to_contain_text("<script>alert(1)</script>")
     assert seen.page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
