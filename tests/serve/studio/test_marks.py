@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gptsmith.base.errors import UserError
 from gptsmith.convert.open import open_model
 from gptsmith.data.discover import discover
 from gptsmith.serve.studio.database import Database
@@ -270,6 +271,21 @@ def test_a_mark_that_is_not_whole_is_refused(studio: Opened, change: dict[str, A
     assert refused.status == 400
     assert words in refused.error["message"]
     assert studio.get("marks")["total"] == 0
+
+
+def test_a_change_that_cannot_be_written_may_be_tried_again(studio: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> bool:
+        raise UserError("studio.sqlite cannot be written: database or disk is full")
+
+    marks = studio.server.studio.marks
+    monkeypatch.setattr(marks, "keep", full)
+    monkeypatch.setattr(marks, "take_back", full)
+    for answered in (
+        studio.ask("POST", "/studio/api/marks", thumb()),
+        studio.ask("DELETE", "/studio/api/marks/a"),
+    ):
+        assert answered.status == 507
+        assert "disk is full" in answered.error["message"]
 
 
 def test_addresses_refuse_what_they_do_not_know(studio: Opened) -> None:
