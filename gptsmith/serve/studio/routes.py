@@ -6,5 +6,6 @@ from gptsmith.serve.routes import ROUTES
 from gptsmith.serve.studio import pages
 from gptsmith.serve.studio.jobs import routes as jobs
 from gptsmith.serve.studio.marks import routes as marks
+from gptsmith.serve.studio.runs import routes as runs
 
-STUDIO_ROUTES = (*pages.ROUTES, *jobs.ROUTES, *marks.ROUTES, *ROUTES)
+STUDIO_ROUTES = (*pages.ROUTES, *jobs.ROUTES, *marks.ROUTES, *runs.ROUTES, *ROUTES)

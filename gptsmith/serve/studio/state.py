@@ -9,6 +9,8 @@ from gptsmith.serve.studio.database import Database
 from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.marks.marks import Marks
 from gptsmith.serve.studio.place import Place
+from gptsmith.serve.studio.runs.changes import RunChanges
+from gptsmith.serve.studio.runs.rows import Runs
 from gptsmith.serve.studio.tickets import Tickets
 
 
@@ -19,6 +21,8 @@ class Studio:
     Attributes:
         tickets: let a browser open one address by a link, which carries no token.
         jobs: what runs in processes of its own.
+        runs: the folders of models that were made.
+        run_changes: what people do with them.
         marks: what people said about answers.
     """
 
@@ -26,10 +30,14 @@ class Studio:
     database: Database
     tickets: Tickets = field(default_factory=Tickets)
     jobs: Jobs = field(init=False)
+    runs: Runs = field(init=False)
+    run_changes: RunChanges = field(init=False)
     marks: Marks = field(init=False)
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.database, self.place)
+        self.runs = Runs(self.place, self.database, self.jobs)
+        self.run_changes = RunChanges(self.place, self.database, self.jobs, self.runs)
         self.marks = Marks(self.database)
 
     def start(self) -> None:

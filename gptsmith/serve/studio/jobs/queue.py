@@ -116,20 +116,23 @@ class Jobs:
         result = self._folder(row).result() if row["state"] == "done" else None
         return {**shown, "command": shlex.join(words), "result": result}
 
-    def list(self, limit: int = MAX_LISTED) -> list[dict[str, Any]]:
-        """The newest jobs, and all that wait or run, newest first; without commands and results."""
+    def list(self, limit: int = MAX_LISTED, *, run: str | None = None) -> list[dict[str, Any]]:
+        """The newest jobs, and all that wait or run, newest first; without commands and results.
+
+        Args:
+            limit: how many of those that have ended are listed at most.
+            run: only those of this run.
+        """
+        chosen = "number IN (SELECT number FROM jobs WHERE ? IN (run, '') ORDER BY number DESC LIMIT ?)"
         rows = self._database.rows(
-            "SELECT * FROM jobs WHERE state IN (?, ?) OR number > (SELECT MAX(number) FROM jobs) - ? "
-            "ORDER BY number DESC",
-            *ACTIVE,
-            limit,
+            f"SELECT * FROM jobs WHERE ? IN (run, '') AND (state IN (?, ?) OR {chosen}) ORDER BY number DESC",
+            *(run or "", *ACTIVE, run or "", limit),
         )
         return [self._shown(row) for row in rows]
 
     def of_run(self, run: str) -> dict[str, Any] | None:
-        """The job that waits or runs for a run; None if there is none."""
-        row = self._database.row("SELECT * FROM jobs WHERE run = ? AND state IN (?, ?)", run, *ACTIVE)
-        return None if row is None else self._shown(row)
+        """The first job that waits or runs for a run; None if there is none."""
+        return next(reversed(self.list(0, run=run)), None)
 
     def cancel(self, job: str, *, at_once: bool = False) -> dict[str, Any]:
         """Drops a job that waits; stops one that runs as Ctrl-C does, or at once. The job as it is then.
