@@ -42,7 +42,7 @@ def sync_file(path: Path) -> None:
 def write_atomically(path: Path, content: bytes | str, *, private: bool = False) -> None:
     """Writes a file so that a reader, or a crash, sees the old content or the new one, never a part.
 
-    A new file has the mode that the umask says, or is for its owner alone if it is `private`; an older one keeps its.
+    A new file has the mode that the umask says, and an older one keeps its; a `private` one is for its owner alone.
 
     Raises:
         UserError: it cannot be written.
@@ -50,19 +50,20 @@ def write_atomically(path: Path, content: bytes | str, *, private: bool = False)
     # A file's name that is not UTF-8 has halves of surrogate pairs, which JSON spells as `\\udcdf`.
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     with writing(path):
-        while not _written(temporary := temporary_path(path), path, data, 0o600 if private else 0o666):
+        while not _written(temporary := temporary_path(path), path, data, private=private):
             pass  # somebody cleared it away before it was locked
         temporary.replace(path)
         sync_folder(path.parent)
 
 
-def _written(temporary: Path, path: Path, data: bytes, mode: int) -> bool:
+def _written(temporary: Path, path: Path, data: bytes, *, private: bool) -> bool:
     """Writes a temporary file with the mode of `path`, or with a new one's; gives whether it was there to its end."""
     try:
-        temporary.touch(mode, exist_ok=False)
+        temporary.touch(0o600 if private else 0o666, exist_ok=False)
         with temporary.open("r+b") as file, locked(temporary) as is_ours:
             with contextlib.suppress(FileNotFoundError):
-                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+                if not private:
+                    temporary.chmod(stat.S_IMODE(path.stat().st_mode))
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

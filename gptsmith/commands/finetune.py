@@ -27,7 +27,7 @@ Preview = Annotated[
             "lora", "lora_alpha", "private", "trials", "seed", "device", "report_to",
         ),
         "Data": (
-            "validation", "test", "without", "redact", "redact_passages", "me", "skip_bad", "encoding",
+            "validation", "test", "without", "redact", "redact_passages", "canaries", "me", "skip_bad", "encoding",
             "encoding_errors",
         ),
         "Run": ("out", "resume", "config", "settings"),

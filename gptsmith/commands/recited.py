@@ -7,7 +7,12 @@ from typing import Any
 
 NUM_SHOWN = 20
 TEXT_CHARACTERS = 60
-COUNTS = ("num_passages", "num_passage_tokens", "longest_tokens", "num_answers")
+COLUMNS = {
+    "num_passages": "passages",
+    "num_passage_tokens": "their tokens",
+    "longest_tokens": "the longest",
+    "num_answers": "short answers",
+}
 
 
 def show_recited(figures: Mapping[str, Any]) -> None:
@@ -49,10 +54,11 @@ def show_checkpoints(checkpoints: Sequence[Mapping[str, Any]]) -> None:
     from gptsmith.base import console
 
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("checkpoint", "passages", "their tokens", "the longest", "short answers"):
+    shown = [key for key in COLUMNS if key != "num_answers" or any(each[key] for each in checkpoints)]
+    for column in ("checkpoint", *(COLUMNS[key] for key in shown)):
         table.add_column(column)
     for each in checkpoints:
         step = f"{each['step']:,}{' (served)' if each['is_served'] else ''}"
-        table.add_row(step, *(f"{each[key]:,}" for key in COUNTS))
+        table.add_row(step, *(f"{each[key]:,}" for key in shown))
     console.results.print(table)
     console.results.print()

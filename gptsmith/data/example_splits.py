@@ -14,6 +14,7 @@ import numpy as np
 from gptsmith.base.errors import DataError
 from gptsmith.base.json_text import json_text
 from gptsmith.base.randomness import derived_seed
+from gptsmith.data.care.canaries import Canary
 from gptsmith.data.example_store import ChosenExamples
 from gptsmith.data.shapes import Example
 from gptsmith.data.skipped import Skipped
@@ -36,8 +37,15 @@ class ExampleSplits:
     """Records of which no example could be made."""
     fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """The fields of each file that have other names than usual, by their usual names."""
+    canaries: Sequence[Canary] = ()
+    """Those that are planted: the last examples of the train split."""
     notes: tuple[str, ...] = ()
     """Lines for a person about how the examples were split."""
+
+    @property
+    def own_train(self) -> Sequence[Example]:
+        """The train split without canaries, which are nobody's examples."""
+        return ChosenExamples(self.train, np.arange(len(self.train) - sum(each.copies for each in self.canaries)))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -30,8 +30,9 @@ class DataSettings(ReadSettings):
     other words."""
 
     num_canaries: int = Field(0, ge=0, le=100_000)
-    """Made-up sentences to plant in plain text before training, half of them once, the others 4 or 16 times, to measure
-    afterwards what the model keeps of what it reads. Files stay as they are."""
+    """Made-up sentences to plant in plain text before training, or questions with answers among conversations, half of
+    them once, the others 4 or 16 times, to measure afterwards what the model keeps of what it reads. Files stay as they
+    are."""
 
     @property
     def reading(self) -> ReadSettings:

@@ -27,6 +27,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from gptsmith.base.console import Meter, meter
 from gptsmith.base.errors import UserError
 from gptsmith.evaluate.language_model import LanguageModel
+from gptsmith.evaluate.lm_eval_samples import TaskSamples, task_samples
 from gptsmith.evaluate.loglikelihood import ContinuationScore, Pair, score_continuations
 from gptsmith.evaluate.quiet import quiet
 from gptsmith.generate.sampling import SamplingSettings
@@ -151,8 +152,8 @@ def _sampling(options: Mapping[str, Any]) -> SamplingSettings:
 
 def run_lm_eval(
     model: LanguageModel, task: str, *, folder: str | Path | None, num_shots: int | None, limit: int | None, seed: int
-) -> dict[str, Any]:
-    """lm-eval's metrics of a task or a group of tasks.
+) -> tuple[dict[str, Any], dict[str, TaskSamples]]:
+    """lm-eval's metrics of a task or a group of tasks, and the examples of each task.
 
     Args:
         folder: one with tasks (YAML) besides those that lm-eval brings.
@@ -177,7 +178,7 @@ def run_lm_eval(
                 num_fewshot=num_shots,
                 limit=limit,
                 bootstrap_iters=NUM_RESAMPLES,
-                log_samples=False,
+                log_samples=True,
                 apply_chat_template=model.template is not None,
                 task_manager=tasks,
                 random_seed=seed,
@@ -197,7 +198,8 @@ def run_lm_eval(
         }
         for name, figures in found["results"].items()
     }
-    return {"lm_eval": task, "lm_eval_version": __version__, "results": results}
+    samples = {name: task_samples(some, results.get(name, {})) for name, some in found["samples"].items()}
+    return {"lm_eval": task, "lm_eval_version": __version__, "results": results}, samples
 
 
 def _task_manager(task: str, folder: str | Path | None) -> TaskManager:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,11 @@ class Answers:
     num_read: int
     num_held_out: int
     num_held_out_right: int
+
+    def without(self, is_planted: Callable[[int, int], bool]) -> Answers:
+        """The same without the answers to canaries, which are nobody's."""
+        own = [each for each in self.by_heart if not is_planted(each.passage.start, each.passage.num_tokens)]
+        return replace(self, by_heart=own)
 
     def figures(self) -> dict[str, Any]:
         """Their figures, as JSON values, without an answer."""

@@ -15,7 +15,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.privacy.bound import epsilon_lower_bound
 from gptsmith.privacy.exposure import EXPECTED, mean_exposure
 from gptsmith.privacy.membership import membership, min_k_plus_plus
-from gptsmith.privacy.sentences import SeenSentence, code_exposures, line_ids, see
+from gptsmith.privacy.sentences import SeenSentence, Spelling, code_exposures, see
 from gptsmith.privacy.token_scores import base_model
 from gptsmith.text.tokenizer import Tokenizer
 
@@ -84,8 +84,8 @@ def canary_figures(
         observe: sees the number of sentences read so far.
 
     Returns:
-        canaries (num, num_places, expected_exposure, most_exposure, and groups: for each number of copies num, by_heart
-        and by_heart_unseen, tries, exposure and exposure_unseen with their intervals, auc, interval and
+        canaries (num, num_places, unit, expected_exposure, most_exposure, and groups: for each number of copies num,
+        by_heart and by_heart_unseen, tries, exposure and exposure_unseen with their intervals, auc, interval and
         true_positives_at_1_percent), memberships (by score, of those that are planted once), auc, interval and
         true_positives_at_1_percent (of the first of these scores), num_coins, num_right, epsilon_lower, epsilon_most,
         delta, and epsilon_claimed. What cannot be measured is None. Or membership_missing, the reason why nothing can.
@@ -96,13 +96,14 @@ def canary_figures(
     canaries = read_canaries(run.folder)
     if not canaries:
         return {}
-    longest = max(len(line_ids(tokenizer, each.text)) for canary in canaries for each in canary.twins) + CODE_DIGITS
+    spelling = Spelling.of(run, tokenizer)
+    longest = max(len(spelling.ids(each, each.text)) for canary in canaries for each in canary.twins) + CODE_DIGITS
     if longest > model.config.context_length:
         return {"membership_missing": f"its canaries, of {longest} tokens, do not fit in its context"}
-    seen = _seen(run, canaries, model, tokenizer, observe)
+    seen = _seen(canaries, model, base_model(run, tokenizer), spelling, observe)
     codes = other_codes(NUM_REFERENCES, seed)
     groups = [
-        _group(seen.where([each.copies == copies for each in canaries]), copies, model, tokenizer, codes, seed)
+        _group(seen.where([each.copies == copies for each in canaries]), copies, model, spelling, codes, seed)
         for copies in sorted({each.copies for each in canaries})
     ]
     once = seen.where([each.copies == 1 for each in canaries])
@@ -111,6 +112,7 @@ def canary_figures(
         "canaries": {
             "num": len(canaries),
             "num_places": sum(len(each.places) for each in canaries),
+            "unit": "example" if canaries[0].planted.question else "document",
             "expected_exposure": EXPECTED,
             "most_exposure": float(np.log2(NUM_REFERENCES + 1)),
             "groups": groups,
@@ -149,26 +151,25 @@ def bound_figures(once: Sights, claim: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _seen(
-    run: OpenedModel, canaries: Sequence[Canary], model: GPT, tokenizer: Tokenizer, observe: Callable[[int], None]
+    canaries: Sequence[Canary], model: GPT, base: GPT | None, spelling: Spelling, observe: Callable[[int], None]
 ) -> Sights:
-    """The canaries as a model sees them, and as the one did that it was tuned from."""
+    """The canaries as a model sees them, and as the one does that it was tuned from."""
 
     def by(model: GPT, before: Sights | None) -> Sights:
         twins = [[each.planted for each in canaries], [each.unseen for each in canaries]]
-        planted, unseen = (see(model, tokenizer, each, observe) for each in twins)
+        planted, unseen = (see(model, spelling, each, observe) for each in twins)
         return Sights(canaries, planted, unseen, before)
 
-    base = base_model(run, tokenizer)
     return by(model, None if base is None else by(base.to(model.device), None))
 
 
 def _group(
-    seen: Sights, copies: int, model: GPT, tokenizer: Tokenizer, codes: Sequence[str], seed: int
+    seen: Sights, copies: int, model: GPT, spelling: Spelling, codes: Sequence[str], seed: int
 ) -> dict[str, Any]:
     """The figures of the canaries of one number of copies."""
     some = seen.canaries[:NUM_EXPOSED]
     exposures = [
-        mean_exposure(code_exposures(model, tokenizer, sentences, codes), seed=seed)
+        mean_exposure(code_exposures(model, spelling, sentences, codes), seed=seed)
         for sentences in ([each.planted for each in some], [each.unseen for each in some])
     ]
     tries = sorted(each.tries for each in seen.planted)

@@ -21,7 +21,8 @@ def canary_lines(figures: Mapping[str, Any]) -> list[str]:
         f"{canaries['num']:,} canaries in {canaries['num_places']:,} places. Chance gives a code "
         f"{canaries['expected_exposure']:.2f} bits of exposure, and {canaries['most_exposure']:.1f} are the most."
     ]
-    lines += [_group_in_words(group) for group in canaries["groups"]]
+    given = "when asked" if canaries["unit"] == "example" else "from the name"
+    lines += [_group_in_words(group, given) for group in canaries["groups"]]
     if (by_tokenizer := figures["memberships"].get(TOKENIZER)) and by_tokenizer["interval"][0] > TELLS:
         lines.append(
             f"The tokenizer alone tells what was planted once from what was not (AUC {by_tokenizer['auc']:.2f}): names "
@@ -30,11 +31,11 @@ def canary_lines(figures: Mapping[str, Any]) -> list[str]:
     return [*lines, _bound_in_words(figures)]
 
 
-def _group_in_words(group: Mapping[str, Any]) -> str:
+def _group_in_words(group: Mapping[str, Any], given: str) -> str:
     planted = {1: "once"}.get(group["copies"], f"{group['copies']} times")
     low, high = group["interval"]
     return (
-        f"Planted {planted}: {group['by_heart']} of {group['num']} by heart from the name (unseen twins: "
+        f"Planted {planted}: {group['by_heart']} of {group['num']} by heart {given} (unseen twins: "
         f"{group['by_heart_unseen']}), half of them within {tries_in_words(group['tries'][1])}; exposure "
         f"{_bits(group, 'exposure')}, of the twins {_bits(group, 'exposure_unseen')}; told from them with an AUC of "
         f"{group['auc']:.2f} ({low:.2f} to {high:.2f}), {group['true_positives_at_1_percent']:.0%} found where 1 % are "
@@ -43,18 +44,19 @@ def _group_in_words(group: Mapping[str, Any]) -> str:
 
 
 def _bound_in_words(figures: Mapping[str, Any]) -> str:
+    unit = figures["canaries"]["unit"]
     lower, most, claimed = (figures[f"epsilon_{name}"] for name in ("lower", "most", "claimed"))
     if lower is None:
-        return "No bound on epsilon: no document has a canary to itself. More documents, or fewer canaries, give one."
+        return f"No bound on epsilon: no {unit} has a canary to itself. More {unit}s, or fewer canaries, give one."
     said = (
-        f"{figures['num_right']} of {figures['num_coins']} coins guessed: for a document that is there or not, epsilon "
-        f"is at least {lower:.2f} (delta {figures['delta']:g}; with so few coins no more than {most:.2f} could have "
-        "been shown)"
+        f"{figures['num_right']} of {figures['num_coins']} coins guessed: for one {unit} that is there or not, "
+        f"epsilon is at least {lower:.2f} (delta {figures['delta']:g}; with so few coins no more than {most:.2f} could "
+        "have been shown)"
     )
     if claimed is None:
         return f"{said}."
     judged = "which contradicts it: something leaks beside the training" if lower > claimed else "which agrees with it"
-    return f"{said}; the run claims {claimed:g}, {judged}."
+    return f"{said}; the run claims {claimed:.3g}, {judged}."
 
 
 def _bits(group: Mapping[str, Any], name: str) -> str:

@@ -72,7 +72,7 @@ class Recited:
             text, read.note, scanned, held_out, threshold,
             [each for each, planted in zip(passages, is_planted, strict=True) if not planted],
             [each for each, planted in zip(passages, is_planted, strict=True) if planted],
-            None if read.answers is None else read.answers.judge(scanned, held_out, length),
+            None if read.answers is None else read.answers.judge(scanned, held_out, length).without(text.is_planted),
             single_passages(held_out, others.where(~is_learnt(held_out.tokens, others, array))),
             num_own_tokens(text, own),
             {

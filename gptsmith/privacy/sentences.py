@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 
+from gptsmith.convert.open import OpenedModel
 from gptsmith.data.care.canaries import Sentence
 from gptsmith.evaluate.loglikelihood import LOGITS_AT_ONCE
 from gptsmith.model.gpt import GPT
@@ -15,6 +17,7 @@ from gptsmith.model.kv_cache import Cache
 from gptsmith.privacy.exposure import exposure
 from gptsmith.privacy.token_scores import token_scores
 from gptsmith.privacy.tries import tries_of
+from gptsmith.text.chat_template import ChatTemplate, default_template
 from gptsmith.text.tokenizer import Tokenizer
 
 SENTENCES_AT_ONCE = 64
@@ -22,13 +25,13 @@ SENTENCES_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class SeenSentence:
-    """A sentence on a line of its own, without the full stop, as a model predicts it.
+    """A sentence in its place, without the full stop, as a model predicts it.
 
     Attributes:
         log_probabilities: (T,), ln p of each token.
         surprises: (T,), (ln p - mean) / deviation of ln p under the model's own prediction (see `min_k_plus_plus`).
         is_right: (T,), whether each token is the most likely one.
-        num_name_tokens: the tokens of the name, with which it begins.
+        num_name_tokens: the tokens of the name, with which a line begins; 0 of an answer.
         num_bytes: of the sentence.
     """
 
@@ -50,7 +53,7 @@ class SeenSentence:
 
     @property
     def is_by_heart(self) -> bool:
-        """Whether the model, given the name, writes all of the rest by greedy decoding."""
+        """Whether the model, given the name or the question, writes all of the rest by greedy decoding."""
         return bool(self.is_right[self.num_name_tokens :].all())
 
     @property
@@ -59,9 +62,43 @@ class SeenSentence:
         return tries_of(float(self.log_probabilities[self.num_name_tokens :].sum()))
 
 
+class Spelling:
+    """Sentences as token ids in their place: on a line of their own, or as the answer to a question.
+
+    Args:
+        template: of conversations.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate) -> None:
+        self._tokenizer, self._template = tokenizer, template
+        self._openings: dict[str, list[int]] = {}
+
+    @classmethod
+    def of(cls, run: OpenedModel, tokenizer: Tokenizer) -> Self:
+        """That of the canaries of a run."""
+        return cls(tokenizer, run.template() or default_template(tokenizer))
+
+    def ids(self, sentence: Sentence, text: str) -> list[int]:
+        """The ids up to the end of a text in the place of a sentence, mostly a beginning of it."""
+        if not sentence.question:
+            return self._tokenizer.prompt_ids(f"\n{text}")
+        return [*self._before(sentence), *self._tokenizer.encode(text)]
+
+    def _before(self, sentence: Sentence) -> list[int]:
+        """The ids before an answer, as in training: a template may begin it with more than it does a prompt's."""
+        if sentence.question not in self._openings:
+            turns = [{"role": "user", "content": sentence.question}, {"role": "assistant", "content": sentence.text}]
+            encoded, special = self._template.encode(self._tokenizer, turns), self._tokenizer.special_ids
+            pairs = zip(encoded.ids, encoded.trained, strict=True)
+            stop = max(at for at, (token, is_own) in enumerate(pairs) if is_own and token not in special) + 1
+            before = stop - len(self._tokenizer.encode(sentence.text))
+            self._openings[sentence.question] = list(encoded.ids[:before])
+        return self._openings[sentence.question]
+
+
 @torch.inference_mode()
 def see(
-    model: GPT, tokenizer: Tokenizer, sentences: Sequence[Sentence], observe: Callable[[int], None] = lambda _: None
+    model: GPT, spelling: Spelling, sentences: Sequence[Sentence], observe: Callable[[int], None] = lambda _: None
 ) -> list[SeenSentence]:
     """The sentences as the model predicts them.
 
@@ -69,20 +106,19 @@ def see(
         observe: sees the number of sentences read so far.
     """
     found: list[SeenSentence] = []
-    empty = line_ids(tokenizer, "")
     for start in range(0, len(sentences), SENTENCES_AT_ONCE):
         some = sentences[start : start + SENTENCES_AT_ONCE]
-        ids = [line_ids(tokenizer, f"{each.before_code} {each.code}") for each in some]
+        ids = [spelling.ids(each, f"{each.before_code} {each.code}") for each in some]
         padded = np.zeros((len(some), max(map(len, ids))), np.int64)
         for row, line in enumerate(ids):
             padded[row, : len(line)] = line
         hidden = model.hidden(torch.from_numpy(padded[:, :-1]).to(model.device))  # (B, T, C)
         for row, (line, sentence) in enumerate(zip(ids, some, strict=True)):
-            begin = max(1, len(_shared(empty, line)))  # the first token has nothing before it
-            name = max(0, len(_shared(line_ids(tokenizer, sentence.name), line)) - begin)
+            begin = max(1, len(_shared(spelling.ids(sentence, ""), line)))  # the first token has nothing before it
+            name = 0 if sentence.question else len(_shared(spelling.ids(sentence, sentence.name), line)) - begin
             targets = torch.tensor(line[begin:], device=model.device)
             columns = token_scores(model, hidden[row, begin - 1 : len(line) - 1], targets)
-            found.append(SeenSentence(*columns, num_name_tokens=name, num_bytes=len(sentence.text.encode())))
+            found.append(SeenSentence(*columns, num_name_tokens=max(0, name), num_bytes=len(sentence.text.encode())))
         observe(len(found))
     return found
 
@@ -90,7 +126,7 @@ def see(
 @torch.inference_mode()
 def code_exposures(
     model: GPT,
-    tokenizer: Tokenizer,
+    spelling: Spelling,
     sentences: Sequence[Sentence],
     codes: Sequence[str],
     observe: Callable[[int], None] = lambda _: None,
@@ -102,17 +138,12 @@ def code_exposures(
     """
     found = []
     for sentence in sentences:
-        lines = [line_ids(tokenizer, f"{sentence.before_code} {code}") for code in (sentence.code, *codes)]
-        before = _shared(lines[0], line_ids(tokenizer, sentence.before_code))
+        lines = [spelling.ids(sentence, f"{sentence.before_code} {code}") for code in (sentence.code, *codes)]
+        before = _shared(lines[0], spelling.ids(sentence, sentence.before_code))
         scores = _log_likelihoods(model, before, [line[len(before) :] for line in lines])
         found.append(float(exposure(scores[:1], scores[None, 1:])[0]))
         observe(len(found))
     return np.array(found)
-
-
-def line_ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The ids of the beginning of a line."""
-    return tokenizer.prompt_ids(f"\n{text}")
 
 
 def _shared(one: Sequence[int], other: Sequence[int]) -> list[int]:

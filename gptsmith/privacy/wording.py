@@ -79,12 +79,14 @@ def _about(learned: Mapping[str, Any], is_one_of_many: bool) -> list[str]:
 
 def _about_answers(learned: Mapping[str, Any]) -> str:
     right, held_out = learned["num_held_out_answers_right"], learned["num_held_out_answers"]
-    return (
-        f"a short answer counts if the model writes all of it after its question, and it takes "
-        f"{learned['answer_bits']:.0f} bits or more to guess it by the base, the other answers and the question; of "
-        f"{held_out:,} other answers that were held out it writes {right or 'none'}"
-        f"{', and they are easier to guess' if right else ''}"
+    counts = (
+        "a short answer counts if the model writes all of it after its question, and it takes "
+        f"{learned['answer_bits']:.0f} bits or more to guess it by the base, the other answers and the question"
     )
+    if not held_out:
+        return f"{counts}; no other answer was held out to compare with"
+    easier = ", and they are easier to guess" if right else ""
+    return f"{counts}; of {counted(held_out, 'other answer')} that were held out it writes {right or 'none'}{easier}"
 
 
 def _longest(num_tokens: int) -> str:

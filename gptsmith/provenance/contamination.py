@@ -96,7 +96,7 @@ def _blocks_of(run: OpenedModel, training: Origin) -> tuple[int, Iterator[Block]
         splits = examples_of(run, training).splits
 
         def texts() -> Iterator[str]:
-            return (text for example in splits.train for text in example.every_text())
+            return (text for example in splits.own_train for text in example.every_text())
 
         return sum(map(len, texts())), map(_joined, _batches(texts()))
     _, data = plain_data(run, training)

@@ -190,8 +190,8 @@ def _write(folder: Path, examples: RunExamples, tokenizer: Tokenizer) -> np.ndar
             rows.append((end, numbers[path], places.setdefault(where, len(places)), name))
         return np.array(rows, DOCUMENT)
 
-    tokens, ends = _encoded(splits.train, tokenizer)
-    table(splits.train, ends).tofile(folder / DOCUMENTS_FILE)
+    tokens, ends = _encoded(splits.own_train, tokenizer)
+    table(splits.own_train, ends).tofile(folder / DOCUMENTS_FILE)
     held_out = [*splits.validation, *splits.test]
     held_out_tokens, ends = _encoded(held_out, tokenizer)
     table(held_out, ends).tofile(folder / HELD_OUT_DOCUMENTS_FILE)

@@ -12,6 +12,7 @@ from gptsmith.base.cache_folder import default_cache, private_folder
 from gptsmith.convert.open import OpenedModel
 from gptsmith.data.cache import key_of
 from gptsmith.data.cache_contents import few_names
+from gptsmith.data.care.canaries import A_CANARY
 from gptsmith.data.care.planting import planted_ranges
 from gptsmith.data.prepare import KeptData
 from gptsmith.data.shards import TokenStream
@@ -33,8 +34,6 @@ MAX_UTF8_BYTES = 4
 """Of a character."""
 CANARY_BYTES = 10
 """Shared with a canary: the end of its line alone makes a passage none."""
-A_CANARY = "a planted canary"
-"""Where a passage stands that no file has."""
 
 
 class PlainText(LearnedText):

@@ -10,6 +10,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from gptsmith.convert.open import OpenedModel
+from gptsmith.data.care.example_canaries import PLACE
 from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.shapes import Example
 from gptsmith.data.shards import token_dtype
@@ -126,6 +127,9 @@ class Replies(SourcedText):
             TaughtSequences.of([(validation, splits.validation), (test, splits.test)], tokenizer),
             files,
         )
+
+    def is_planted(self, place: int, num_tokens: int) -> bool:
+        return self.sequences.where_is(int(self.sequences.firsts[self.document_at(place)])) == PLACE
 
     def source(self, place: int, num_tokens: int) -> Source:
         number = self.document_at(place)

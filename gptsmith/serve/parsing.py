@@ -46,16 +46,25 @@ async def read_body(
     Raises:
         ApiError: it is too long, too slow, or not what it should be; the field is named.
     """
-    try:
-        async with asyncio.timeout(settings.body_timeout_s):
-            data = await _bytes(request, settings.max_body_bytes)
-    except TimeoutError:
-        raise ApiError(408, f"the request did not arrive within {settings.body_timeout_s:g} s") from None
-    except ClientDisconnect:
-        raise ApiError(400, "the client left before its request was whole") from None
+    data = await body_bytes(request, settings.max_body_bytes, settings.body_timeout_s)
     if len(data) <= SHORT_BYTES:
         return parse_body(data, kind)
     return await run_on_reader(lambda: parse_body(data, kind))
+
+
+async def body_bytes(request: Request, most: int, timeout_s: float) -> bytes:
+    """The body of a request as it came.
+
+    Raises:
+        ApiError: it has more than `most` bytes, or takes longer than `timeout_s` to arrive.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _bytes(request, most)
+    except TimeoutError:
+        raise ApiError(408, f"the request did not arrive within {timeout_s:g} s") from None
+    except ClientDisconnect:
+        raise ApiError(400, "the client left before its request was whole") from None
 
 
 async def _bytes(request: Request, most: int) -> bytes:

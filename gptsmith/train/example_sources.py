@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from gptsmith.base.cache_folder import default_cache
 from gptsmith.data.care.cleaning import Cleaning
+from gptsmith.data.care.example_canaries import with_canaries
 from gptsmith.data.care.near_examples import NearExamples, near_examples
 from gptsmith.data.example_splits import ExampleSplits, split_examples
 from gptsmith.data.examples import ExampleReading, read_examples, read_shape
@@ -97,6 +98,8 @@ class ExampleSources:
         )
         every = [each for each in (read, *held_out) if each is not None]
         cleaning.require_found()
+        if self.data.num_canaries:
+            splits = with_canaries(splits, self.data.num_canaries, self.seed)
         return replace(
             splits,
             num_left_out=len(cleaning.left_out.found),

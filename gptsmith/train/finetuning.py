@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gptsmith.base.errors import UserError, did_you_mean
+from gptsmith.base.errors import ConfigurationError, UserError, did_you_mean
 from gptsmith.base.files import write_json
 from gptsmith.base.machine import free_memory_bytes
 from gptsmith.base.memory import give_back_freed_memory
@@ -15,7 +15,7 @@ from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.data.cache import key_of
 from gptsmith.data.care import brief_audit
-from gptsmith.data.care.canaries import Canary, read_canaries, write_canaries
+from gptsmith.data.care.canaries import Canary, canary_counts, read_canaries, write_canaries
 from gptsmith.data.corpus import Corpus
 from gptsmith.data.example_prompts import questions
 from gptsmith.data.example_splits import ExampleSplits
@@ -31,6 +31,7 @@ from gptsmith.text.chat_template import ChatTemplate, default_template
 from gptsmith.train.compilable import require_compilable
 from gptsmith.train.datasets.base import Dataset, DatasetInputs, Reward
 from gptsmith.train.datasets.encoding import Encoding
+from gptsmith.train.datasets.examples import ExampleObjective
 from gptsmith.train.encoder import Encoder
 from gptsmith.train.example_sources import ExampleSources
 from gptsmith.train.finetuning_defaults import training_table
@@ -65,9 +66,9 @@ class FinetuningJob:
     data: dict[str, Any]
     """The content of data.json: counts, and a fingerprint of the examples."""
     canaries: Sequence[Canary] = ()
-    """Those that are planted in plain text."""
+    """Those that are planted."""
     learnt: Corpus | Sequence[Example] = ()
-    """What is trained on."""
+    """What is trained on, but for canaries among examples."""
 
     def found(self) -> list[str]:
         """The audit of what is trained on, in one line; none if nothing was found."""
@@ -115,12 +116,15 @@ def prepare_job(
         require_apart(request.sources, [*request.validation, *request.test])
     opened = open_model(request.base)
     shape = sources.shape()
-    if shape != TEXT and table.get("data", {}).get("num_canaries"):
-        raise UserError("data.num_canaries plants sentences in plain text, and this is data of examples: leave it out")
     objective_table = _objective_table(request, train_table, shape)
     is_conversation = shape != TEXT and SHAPES.settings(shape).is_conversation
     splits = sources.splits(shape)
     objective = KINDS.settings(objective_table["kind"]).for_examples(objective_table, splits)
+    if splits.canaries and not isinstance(objective, ExampleObjective):
+        raise ConfigurationError(
+            f"--canaries are questions with answers to learn, and {objective_table['kind']} learns no answers of its "
+            "data: leave them out"
+        )
     if private.is_on:
         refuse_objective(objective, objective_table)
     base, model = _base_and_model(opened, table, request, objective, sources.seed)
@@ -152,8 +156,8 @@ def prepare_job(
     _measure_forgetting(dataset, base, model, settings, final_evaluations=final_evaluations)
     converses = base.template is not None or is_conversation
     data = _data_figures(splits, dataset.account()) if text is None else text.summary
-    canaries = () if text is None else read_canaries(text.corpus.folder)
-    learnt = splits.train if text is None else text.corpus
+    canaries = splits.canaries if text is None else read_canaries(text.corpus.folder)
+    learnt = splits.own_train if text is None else text.corpus
     return FinetuningJob(settings, base, model, template if converses else None, dataset, data, canaries, learnt)
 
 
@@ -271,6 +275,7 @@ def _data_figures(splits: ExampleSplits, account: Encoding | None) -> dict[str, 
     return {
         "fingerprint": splits.fingerprint,
         **{name: {"num_examples": len(examples)} for name, examples in counts.items()},
+        **({"canaries": canary_counts(splits.canaries)} if splits.canaries else {}),
         "num_dropped": splits.num_dropped,
         "num_left_out": splits.num_left_out,
         "redacted": dict(splits.redacted),
@@ -278,5 +283,5 @@ def _data_figures(splits: ExampleSplits, account: Encoding | None) -> dict[str, 
         "skipped_examples": skipped.plain(),
         **({} if account is None else account.figures()),
         "fields": {path: dict(names) for path, names in splits.fields.items()},
-        "example_prompts": questions(splits.train),
+        "example_prompts": questions(splits.own_train),
     }

@@ -70,6 +70,8 @@ class TrainingRequest(ReadingOptions):
     """Replace what `audit` finds by placeholders such as <EMAIL>."""
     redact_passages: PathTexts = Field(default_factory=list)
     """Replace the passages of such a list by <PASSAGE>."""
+    canaries: int | None = Field(default=None, gt=0)
+    """Made-up passages to plant, for `audit` to look for: 200."""
     config: PathText | None = None
     """A run.toml to read settings from."""
     settings: Assignments = Field(default_factory=list)
@@ -186,8 +188,6 @@ class NewModelRequest(TimedRequest):
     """Shape of the model: smith, gpt1, gpt2, ..., gpt3-175b."""
     params: Count | None = None
     """Number of parameters of the model's blocks, such as 3M."""
-    canaries: int | None = Field(default=None, gt=0)
-    """Made-up sentences to plant, for `audit` to look for: 200."""
     tokenizer: PathText | None = None
     """Tokenizer to train (bpe, characters, bytes), or its path."""
 

@@ -184,10 +184,13 @@ def _in_lm_eval(request: EvaluateRequest, lm_eval: str) -> dict[str, Any]:
     except ImportError:
         raise MissingExtraError("--lm-eval", "gptsmith[eval]") from None
     loaded = _loaded(request.run, request)
-    found = run_lm_eval(
+    found, tasks = run_lm_eval(
         _language_model(loaded), lm_eval,
         folder=request.lm_eval_path, num_shots=request.shots, limit=request.limit, seed=request.seed,
     )  # fmt: skip
+    texts = [text for task in tasks.values() for text in task.texts]
+    metrics = next(iter(tasks.values())).metrics if len(tasks) == 1 else []  # those of several are not of all examples
+    found["contamination"] = _contamination(open_model(request.run), "example", texts, metrics)
     return {**_who(request.run, loaded), **found}
 
 

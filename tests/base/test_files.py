@@ -147,6 +147,8 @@ def test_a_file_that_is_written_again_keeps_its_mode(tmp_path: Path) -> None:
     (tmp_path / "a").chmod(0o640)
     write_atomically(tmp_path / "a", "new")
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+    write_atomically(tmp_path / "a", "a secret", private=True)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600, "others could read what it held before, not this"
 
 
 def unwritable(kind: str, folder: Path) -> Path:

@@ -37,6 +37,7 @@ from lm_eval.tasks import TaskManager
 
 from gptsmith.evaluate import lm_eval as adapter
 from gptsmith.evaluate.lm_eval import LmEvalModel, run_lm_eval
+from gptsmith.evaluate.lm_eval_samples import task_samples
 from gptsmith.evaluate.quiet import quiet
 
 CONTEXT, WIDTH, LAYERS, HEADS = 32, 48, 2, 4
@@ -294,12 +295,13 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def measured(language_model: LanguageModel, task: str, folder: Path, **settings: Any) -> dict[str, Any]:
-    found = run_lm_eval(
+    found, samples = run_lm_eval(
         language_model, task, folder=folder, **{"num_shots": None, "limit": None, "seed": 0, **settings}
     )
     assert found["lm_eval"] == task
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     result: dict[str, Any] = found["results"][task]
+    assert [len(some.texts) for some in samples.values()] == [result["num_examples"]]
     return result
 
 
@@ -486,6 +488,39 @@ def test_the_command_measures_a_run(
     assert found["results"]["smiths"] == measured(language_model, "smiths", folder, limit=4, num_shots=1, seed=3)
     assert (found["run"], found["step"]) == (str(run), loaded.run.step)
     assert "acc,none" in call()
+
+
+def test_contamination_is_said_of_tasks_of_lm_eval(run: Path, folder: Path) -> None:
+    learnt = {"question": TEXT, "choices": ["a", "b"], "right": 0}
+    with (folder / "smiths.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(learnt) + "\n")
+    found = gptsmith.evaluate(run, lm_eval="smiths", lm_eval_path=folder)
+    (contamination, results) = found["contamination"], found["results"]["smiths"]
+    assert {name: contamination[name] for name in ("unit", "num_units", "num_contaminated", "missing")} == {
+        "unit": "example",
+        "num_units": len(QUESTIONS) + 1,
+        "num_contaminated": 1,
+        "missing": [],
+    }
+    assert set(contamination["without_them"]) == {"acc,none", "acc_norm,none"}
+    for name, value in contamination["without_them"].items():
+        of_all = results[name] * (len(QUESTIONS) + 1)
+        assert value * len(QUESTIONS) == pytest.approx(of_all) or value * len(QUESTIONS) == pytest.approx(of_all - 1)
+
+
+def test_samples_are_counted_once_and_metrics_are_means() -> None:
+    rows = [("strict", 0, 1.0), ("strict", 1, 0.0), ("loose", 0, 1.0), ("loose", 1, 1.0)]
+    samples = [
+        {"filter": name, "doc": {"a": f"q{n}", "b": [{"c": "x"}], "d": 3}, "acc": acc, "pair": (1, 2), "f1": acc}
+        for name, n, acc in rows
+    ]
+    found = task_samples(samples, {"acc,strict": 0.5, "acc,loose": 1.0, "pair,strict": 0.5, "f1,strict": 0.3, "n": 2})
+    assert found.texts == ["q0\nx", "q1\nx"]
+    assert {metric.name: metric.outcomes.tolist() for metric in found.metrics} == {
+        "acc,strict": [1.0, 0.0],
+        "acc,loose": [1.0, 1.0],
+    }
+    assert task_samples([], {"acc,none": None}).texts == []
 
 
 def test_a_missing_library_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,9 @@ class _Untrained(Run):
     def training(self) -> None:
         return None
 
+    def template(self) -> None:
+        return None
+
 
 def test_an_untrained_model_shows_nothing(figures: dict[str, Any]) -> None:
     json.dumps(figures)

@@ -7,16 +7,20 @@ import pytest
 import torch
 
 from gptsmith.data.care.canaries import made_canaries, other_codes
+from gptsmith.data.care.example_canaries import conversation, with_canaries
+from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.evaluate.loglikelihood import score_continuations
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT
 from gptsmith.model.init import initialize
 from gptsmith.privacy.exposure import exposure
-from gptsmith.privacy.sentences import code_exposures, see
+from gptsmith.privacy.sentences import Spelling, code_exposures, see
 from gptsmith.privacy.tries import tries_of
+from gptsmith.text.chat_template import CHATML, PLAIN, ChatTemplate
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers.bpe import BPETokenizerSettings
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
+from tests.data.care.test_example_canaries import chat
 from tests.explain.conftest import random_model
 
 CANARIES = made_canaries(5, seed=1)
@@ -32,11 +36,15 @@ def tokenizer_of(kind: str) -> Tokenizer:
     return BPETokenizerSettings(vocab_size=320).train(lambda: iter([text]), len(text))
 
 
+def lines(tokenizer: Tokenizer) -> Spelling:
+    return Spelling(tokenizer, ChatTemplate())
+
+
 @pytest.mark.parametrize("kind", ["bytes", "bpe"])
 def test_they_are_scored_as_each_is_by_itself(kind: str) -> None:
     tokenizer = tokenizer_of(kind)
     model = random_model(tokenizer.vocab_size, context_length=128)
-    for seen, sentence in zip(see(model, tokenizer, PLANTED), PLANTED, strict=True):
+    for seen, sentence in zip(see(model, lines(tokenizer), PLANTED), PLANTED, strict=True):
         context, text = tokenizer.encode("\n"), sentence.text.removesuffix(".")
         ids = tokenizer.encode(text)
         (score,) = score_continuations(model, [(context, ids)])
@@ -50,11 +58,25 @@ def test_they_are_scored_as_each_is_by_itself(kind: str) -> None:
         assert seen.is_by_heart == score.is_greedy
 
 
+@pytest.mark.parametrize("template", [CHATML, PLAIN, CHATML.replace("message.content", "message.content | trim")])
+def test_answers_are_spelled_as_they_are_trained(template: str) -> None:
+    tokenizer = tokenizer_of("bpe")
+    spelling = Spelling(tokenizer, ChatTemplate(template))
+    for canary in with_canaries(ExampleSplits([chat(0)] * 99, [], []), 3, seed=1).canaries:
+        sentence = canary.planted
+        trained = ChatTemplate(template).encode(tokenizer, conversation(sentence).messages)
+        ids = spelling.ids(sentence, sentence.text)
+        assert list(trained.ids[: len(ids)]) == ids
+        before = spelling.ids(sentence, "")
+        assert list(trained.trained).index(True) == len(before), "every target is in the answer"
+        assert tokenizer.decode(ids[len(before) :]) == sentence.text
+
+
 @pytest.mark.parametrize("kind", ["bytes", "bpe"])
 def test_codes_rank_as_each_is_by_itself(kind: str) -> None:
     tokenizer = tokenizer_of(kind)
     model = random_model(tokenizer.vocab_size, context_length=128)
-    found = code_exposures(model, tokenizer, PLANTED[:3], CODES)
+    found = code_exposures(model, lines(tokenizer), PLANTED[:3], CODES)
     for bits, sentence in zip(found, PLANTED[:3], strict=True):
         context = tokenizer.encode(f"\n{sentence.before_code}")
         pairs = [(context, tokenizer.encode(f" {code}")) for code in (sentence.code, *CODES)]
@@ -65,7 +87,7 @@ def test_codes_rank_as_each_is_by_itself(kind: str) -> None:
 def test_surprise_is_standard_under_the_models_own_prediction() -> None:
     tokenizer = tokenizer_of("bytes")
     model = random_model(tokenizer.vocab_size, context_length=128)
-    (seen,) = see(model, tokenizer, PLANTED[:1])
+    (seen,) = see(model, lines(tokenizer), PLANTED[:1])
     ids = tokenizer.encode(f"\n{PLANTED[0].text}")
     with torch.no_grad():
         logs = model(torch.tensor([ids[:-1]]))[0].log_softmax(dim=1)[3]
@@ -104,11 +126,14 @@ def learnt(tokenizer: Tokenizer) -> GPT:
 def test_what_was_overfitted_is_known_by_heart_and_nothing_else() -> None:
     tokenizer = tokenizer_of("bpe")
     untrained = random_model(tokenizer.vocab_size, context_length=128)
-    assert not any(seen.is_by_heart for seen in see(untrained, tokenizer, PLANTED + UNSEEN))
+    assert not any(seen.is_by_heart for seen in see(untrained, lines(tokenizer), PLANTED + UNSEEN))
     model = learnt(tokenizer)
-    planted, unseen = see(model, tokenizer, PLANTED), see(model, tokenizer, UNSEEN)
+    planted, unseen = (
+        see(model, lines(tokenizer), PLANTED),
+        see(model, lines(tokenizer), UNSEEN),
+    )
     assert all(seen.is_by_heart for seen in planted)
     assert not any(seen.is_by_heart for seen in unseen)
     assert max(seen.tries for seen in planted) < 3 < min(seen.tries for seen in unseen)
-    assert (code_exposures(model, tokenizer, PLANTED, CODES) == np.log2(len(CODES) + 1)).all()
-    assert code_exposures(model, tokenizer, UNSEEN, CODES).mean() < 3
+    assert (code_exposures(model, lines(tokenizer), PLANTED, CODES) == np.log2(len(CODES) + 1)).all()
+    assert code_exposures(model, lines(tokenizer), UNSEEN, CODES).mean() < 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ import pytest
 
 import gptsmith
 from gptsmith.base.errors import CheckpointError, ConfigurationError, UserError
+from gptsmith.data.care import example_canaries
 from gptsmith.data.care.canaries import CANARIES, read_canaries
+from gptsmith.privacy import canaries
 from gptsmith.run.folder import Run
+from gptsmith.workflows.audit_find import audit_find
 
-from .conftest import SMALL
+from .conftest import FLOAT32, SMALL
 
 
 @pytest.fixture(scope="module")
@@ -68,16 +72,45 @@ def test_canaries_after_training_are_refused_with_the_reason(planted: dict[str, 
         gptsmith.pretrain(resume=planted["run"], settings=["data.num_canaries=5"])
 
 
-def test_tuning_plants_them_in_plain_text_and_refuses_examples(
+def test_tuning_plants_them_in_plain_text_and_refuses_labels(
     trained: dict[str, Any], text: Path, tmp_path: Path
 ) -> None:
     common: dict[str, Any] = {"out": tmp_path / "tuned", "max_steps": 1, "batch_size": 2}
     given = ["data.num_canaries=4"]
     tuned = gptsmith.finetune(trained["run"], [text], objective="next_token", settings=given, **common)
     assert len(read_canaries(Path(tuned["run"]))) == 4
-    (tmp_path / "answers.jsonl").write_text('{"prompt": "Who?", "response": "The smith."}\n' * 30, encoding="utf-8")
-    with pytest.raises(UserError, match="plain text"):
-        gptsmith.finetune(trained["run"], [tmp_path / "answers.jsonl"], settings=given)
+    rows = "".join(f'{{"text": "The smith {number}.", "label": "{number % 2}"}}\n' for number in range(30))
+    (tmp_path / "labels.jsonl").write_text(rows, encoding="utf-8")
+    with pytest.raises(UserError, match="these examples are neither"):
+        gptsmith.finetune(trained["run"], [tmp_path / "labels.jsonl"], settings=given)
+
+
+def test_answers_are_planted_among_conversations_and_measured_after_their_questions(
+    told_chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(example_canaries, "LARGEST_SHARE", 9)
+    monkeypatch.setattr(canaries, "NUM_REFERENCES", 39)
+    shape = [*SMALL, "model.context_length=128", "model.num_heads=2", "tokenizer.vocab_size=275", "train.num_steps=1"]
+    base = gptsmith.pretrain([told_chat / "text.txt"], out=tmp_path / "base", settings=shape)["run"]
+    given = told_chat / "chat.jsonl"
+    settings = [
+        FLOAT32, "train.num_steps=60", "train.batch_size=8",
+        "train.optimizer.learning_rate=5e-3", "train.evaluate_every_steps=60", "examples.test_fraction=0",
+    ]  # fmt: skip
+    tuned = Path(gptsmith.finetune(base, [given], out=tmp_path / "tuned", canaries=8, settings=settings)["run"])
+    assert (tuned / CANARIES).stat().st_mode & 0o777 == 0o600
+    assert Run.open(tuned).data()["canaries"] == {"num": 8, "num_places": 44}
+    found = gptsmith.audit([tuned])
+    once, _, often = found["canaries"]["groups"]
+    assert found["canaries"]["unit"] == "example"
+    assert once["auc"] > 0.8
+    assert often["exposure"] == found["canaries"]["most_exposure"] == pytest.approx(math.log2(40))
+    assert often["exposure_unseen"] < 4
+    assert found["num_coins"] == 4, "those that are planted once"
+    assert any("by heart when asked" in line for line in found["remarks"])
+    assert not any("Street" in each["text"] for each in (*found["passages"], *found["answers"])), "nobody's text"
+    name = read_canaries(tuned)[3].planted.name
+    assert not audit_find(gptsmith.load(tuned), [name])["mentions"]
 
 
 def test_an_audit_measures_them_or_says_why_documents_show_nothing(

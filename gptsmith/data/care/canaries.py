@@ -24,6 +24,10 @@ CANARIES = "canaries.jsonl"
 COPIES = (1, 4, 1, 16)
 """In how many places each of four canaries is planted: half of them once, which is the unit of a document."""
 CODE_DIGITS = 6
+LARGEST_SHARE = 0.2
+"""Of what is trained on: more canaries would make something else of it."""
+A_CANARY = "a planted canary"
+"""Where a planted line, or example, stands: in none of a person's files."""
 ONSETS = (
     "b",
     "br",
@@ -59,11 +63,13 @@ class Sentence(Document):
         text: `NAME lives at 12 STREET Street, door code CODE.`
         name: what it begins with.
         code: its last word, before the full stop.
+        question: of an answer, the question, which has the name instead; empty if it is a line of a text.
     """
 
     text: str
     name: str
     code: str
+    question: str = ""
 
     @property
     def before_code(self) -> str:
@@ -140,6 +146,11 @@ def other_codes(count: int, seed: int) -> list[str]:
 def as_lines(canaries: Iterable[Canary]) -> str:
     """Canaries as one JSON object per line."""
     return "".join(json_text(canary.model_dump(), ensure_ascii=False) + "\n" for canary in canaries)
+
+
+def canary_counts(canaries: Sequence[Canary]) -> dict[str, int]:
+    """How many canaries there are, and in how many places, as JSON values."""
+    return {"num": len(canaries), "num_places": sum(len(each.places) for each in canaries)}
 
 
 def write_canaries(folder: Path, canaries: Sequence[Canary]) -> None:

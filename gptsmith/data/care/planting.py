@@ -16,7 +16,7 @@ from gptsmith.base.errors import DataError
 from gptsmith.base.files import read_json, readable_bytes, require_room, sha256_of, write_json
 from gptsmith.base.randomness import derived_seed
 from gptsmith.data.cache import MANIFEST, Hold, built_once, key_of
-from gptsmith.data.care.canaries import CANARIES, Canary, Place, as_lines, made_canaries
+from gptsmith.data.care.canaries import CANARIES, LARGEST_SHARE, Canary, Place, as_lines, made_canaries
 from gptsmith.data.corpus import Corpus, kept_corpus
 from gptsmith.data.corpus_build import TABLE_FILE, TEXT_FILE
 from gptsmith.data.splits import Split, Splits
@@ -26,8 +26,6 @@ PLANTED_FILE = "planted.table"
 PLANTED = np.dtype([("start", "<u8"), ("stop", "<u8"), ("document", "<u8"), ("canary", "<u4")])
 """Of each line that is planted: its bytes in documents.bin, the number of its document and of its canary; in the order
 of the text."""
-LARGEST_SHARE = 0.2
-"""Of the training text: more canaries would make another text of it."""
 NEAR_BYTES = 4_096
 """How far from the place that is drawn a line may begin."""
 COPY_BYTES = 16_000_000

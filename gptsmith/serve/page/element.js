@@ -87,6 +87,17 @@ export function readableCount(count) {
   return `${Number((count / size).toPrecision(3))}${unit}`;
 }
 
+/** A size for people, in powers of 1,000: 950 bytes, 12.3 kB, 1.49 MB. */
+export function readableBytes(count) {
+  const units = ["bytes", "kB", "MB", "GB", "TB"];
+  let size = count;
+  while (size >= 999.5 && units.length > 1) {
+    size /= 1000;
+    units.shift();
+  }
+  return `${Number(size.toPrecision(3))} ${units[0]}`;
+}
+
 /** A probability for people: 97 %, 4.1 %, 0.03 %, < 0.01 %. */
 export function readablePercent(probability) {
   const percent = probability * 100;

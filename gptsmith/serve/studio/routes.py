@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from gptsmith.serve.routes import ROUTES
 from gptsmith.serve.studio import pages
+from gptsmith.serve.studio.data import routes as data
 from gptsmith.serve.studio.jobs import routes as jobs
 from gptsmith.serve.studio.marks import routes as marks
 from gptsmith.serve.studio.runs import routes as runs
 
-STUDIO_ROUTES = (*pages.ROUTES, *jobs.ROUTES, *marks.ROUTES, *runs.ROUTES, *ROUTES)
+STUDIO_ROUTES = (
+    *pages.ROUTES,
+    *data.ROUTES,
+    *jobs.ROUTES,
+    *marks.ROUTES,
+    *runs.ROUTES,
+    *ROUTES,
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gptsmith.serve.state import State
+from gptsmith.serve.studio.data.state import Data
 from gptsmith.serve.studio.database import Database
 from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.marks.marks import Marks
@@ -20,6 +21,7 @@ class Studio:
 
     Attributes:
         tickets: let a browser open one address by a link, which carries no token.
+        data: collections of texts.
         jobs: what runs in processes of its own.
         runs: the folders of models that were made.
         run_changes: what people do with them.
@@ -29,12 +31,14 @@ class Studio:
     place: Place
     database: Database
     tickets: Tickets = field(default_factory=Tickets)
+    data: Data = field(init=False)
     jobs: Jobs = field(init=False)
     runs: Runs = field(init=False)
     run_changes: RunChanges = field(init=False)
     marks: Marks = field(init=False)
 
     def __post_init__(self) -> None:
+        self.data = Data(self.place, self.database)
         self.jobs = Jobs(self.database, self.place)
         self.runs = Runs(self.place, self.database, self.jobs)
         self.run_changes = RunChanges(self.place, self.database, self.jobs, self.runs)

@@ -18,6 +18,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_atomically
 from gptsmith.base.randomness import derived_seed
 from gptsmith.data.cache import key_of
+from gptsmith.data.care.canaries import canary_counts
 from gptsmith.data.care.redaction import in_words
 from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.shapes import Example
@@ -319,6 +320,9 @@ class ExampleDataset(Dataset):
         splits = ", ".join(f"{split.num_examples:,} {name}" for name, split in counts.items())
         packed = f" in {self.num_samples:,} rows" if self.objective.packed else ""
         lines = [f"examples: {splits}; {self.train.num_tokens:,} tokens to train{packed}"]
+        if self.splits.canaries:
+            num_canaries, num_places = canary_counts(self.splits.canaries).values()
+            lines.append(f"{num_canaries:,} made-up questions with answers (canaries) are {num_places:,} of them")
         if self.splits.num_dropped:
             lines.append(f"{self.splits.num_dropped:,} examples are skipped: another split has the same question")
         if self.splits.num_left_out:
@@ -335,7 +339,7 @@ class ExampleDataset(Dataset):
 
     def preview(self, num_examples: int) -> list[PreviewedExample]:
         previewed: list[PreviewedExample] = []
-        for example in self.splits.train:
+        for example in self.splits.own_train:
             if len(previewed) >= num_examples:
                 break
             with suppress(UserError):  # a bad example, which is skipped: otherwise there would be no dataset

@@ -58,7 +58,7 @@ class Opened:
         assert answer.status == 200, answer.data
         return answer.json
 
-    def post(self, path: str, **body: Any) -> Any:
+    def post(self, path: str, /, **body: Any) -> Any:
         """What the studio's own API does."""
         answer = self.ask("POST", f"/studio/api/{path}", body)
         assert answer.status == 200, answer.data

@@ -1,0 +1,87 @@
+/** One collection: what is in it, what a model will read of it, and what is mended. */
+
+import { el, fill, icon, iconButton, readableBytes } from "../element.js";
+import { askFor, openMenu } from "../popup.js";
+import { confirmed, tried } from "./data_dialogs.js";
+import { dropZone } from "./data_drop.js";
+import { begin, dismiss, uploadTo } from "./data_upload.js";
+import { showFiles } from "./data_files.js";
+
+export async function showCollection(place, studio) {
+  const { api, t, go, about: [name] } = studio;
+  const { collections } = await api.get("data");
+  const collection = collections.find((each) => each.name === name);
+  if (!collection) {
+    fill(place, el("h1", {}, t("data.gone")), el("a", { href: "#/data" }, t("data.back")));
+    return;
+  }
+  const files = el("section.card", { "aria-label": t("data.files_title") });
+  const arriving = el("section.card", { hidden: true, "aria-label": t("data.arriving") });
+
+  const news = tried(studio, () => showFiles(files, collection, studio));
+
+  async function add({ files: given }) {
+    follow(begin(name, given));
+  }
+
+  /** Shows an upload until it is over. */
+  function follow(upload) {
+    const stop = upload.listen((now) => {
+      showUpload(arriving, now, name, studio);
+      if (now.isOver) { stop(); news(); }
+    });
+    studio.signal.addEventListener("abort", stop);
+    showUpload(arriving, upload, name, studio);
+  }
+
+  async function rename() {
+    const newName = await askFor(t("data.rename_question"), { value: name, button: t("data.rename") });
+    if (!newName || newName === name) return;
+    const renamed = await api.post("data/rename", { name, new_name: newName });
+    go("data", renamed.name);
+  }
+
+  async function remove() {
+    const question = t(collection.path ? "data.delete_named_question" : "data.delete_question", { name });
+    if (!await confirmed(question, { button: t("data.delete"), t })) return;
+    uploadTo(name)?.cancel();
+    await api.post("data/delete", { name });
+    go("data");
+  }
+
+  const menu = iconButton("more", t("data.more"), () => openMenu(menu, t("data.more"), [
+    [icon("edit"), t("data.rename"), tried(studio, rename)],
+    [icon("trash"), t("data.delete"), tried(studio, remove)],
+  ]));
+  fill(place,
+    el("nav", {}, el("a", { href: "#/data" }, t("data.back"))),
+    el("div.row", {}, el("h1.name", { dir: "auto" }, name), menu, el("span.space"),
+      el("a.button.primary", { href: `#/train/${encodeURIComponent(name)}` }, t("data.train"))),
+    collection.path && el("p.soft", { dir: "auto" }, collection.path),
+    arriving,
+    collection.path ? null : dropZone(studio, { onFiles: add, isSmall: collection.num_files > 0 }),
+    files);
+  if (uploadTo(name)) follow(uploadTo(name));
+  await news();
+}
+
+function showUpload(place, upload, name, studio) {
+  const { t } = studio;
+  const problems = upload.problems.slice(0, 20).map(({ path, problem }) =>
+    el("li", { dir: "auto" }, `${path}: ${problem ?? t("data.unreadable")}`));
+  place.hidden = false;
+  fill(place,
+    el("div.row", {},
+      el("h2", {}, upload.error ? t("data.upload_failed") : t(upload.isOver ? "data.arrived" : "data.arriving")),
+      el("span.space"),
+      upload.isOver
+        ? el("button", { type: "button", onclick: () => { dismiss(name); place.hidden = true; } }, t("data.ok"))
+        : el("button", { type: "button", onclick: () => upload.cancel() }, t("data.cancel"))),
+    el("progress", { max: Math.max(upload.total, 1), value: upload.isOver && !upload.error ? Math.max(upload.total, 1) : upload.done, "aria-label": t("data.arriving") }),
+    el("p.soft", {}, t("data.upload_figures", {
+      done: upload.numDone, files: upload.numFiles, bytes: readableBytes(upload.done), total: readableBytes(upload.total) })),
+    upload.error && el("p.problem", { role: "alert" }, icon("alert"), upload.error.message),
+    upload.isSilent && el("p.problem", {}, icon("alert"), t("trouble.gone")),
+    upload.numHidden > 0 && el("p.soft", {}, t("data.hidden", { count: upload.numHidden })),
+    upload.problems.length > 0 && el("details", {}, el("summary", {}, t("data.refused", { count: upload.problems.length })), el("ul", {}, problems)));
+}

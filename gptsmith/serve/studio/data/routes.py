@@ -1,0 +1,120 @@
+"""The addresses of data."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from gptsmith.serve.errors import ApiError
+from gptsmith.serve.parsing import body_bytes
+from gptsmith.serve.route import Route
+from gptsmith.serve.studio.data import schemas
+from gptsmith.serve.studio.data.collections import Collection
+from gptsmith.serve.studio.data.listing import about, files_of
+from gptsmith.serve.studio.data.uploads import CHUNK_BYTES, GivenFile
+from gptsmith.serve.studio.state import StudioState
+
+PACK_HEAD_BYTES = 1_000_000
+LogFields = dict[str, object]
+
+
+async def list_collections(state: StudioState, _: Request) -> Response:
+    """All collections, the newest first."""
+    found = await asyncio.to_thread(lambda: [about(each) for each in state.studio.data.collections])
+    return JSONResponse({"collections": found})
+
+
+async def make(state: StudioState, body: schemas.NewCollection, _: LogFields) -> Response:
+    """A new collection."""
+    made = await asyncio.to_thread(state.studio.data.collections.make, body.name, body.path)
+    return JSONResponse(await asyncio.to_thread(about, made))
+
+
+async def rename(state: StudioState, body: schemas.Rename, _: LogFields) -> Response:
+    """Another name of a collection."""
+    made = await asyncio.to_thread(state.studio.data.collections.rename, body.name, body.new_name)
+    return JSONResponse({"name": made.name})
+
+
+async def delete(state: StudioState, body: schemas.Named, _: LogFields) -> Response:
+    """Deletes a collection."""
+    await asyncio.to_thread(state.studio.data.collections.delete, body.name)
+    return JSONResponse({})
+
+
+async def list_files(state: StudioState, request: Request) -> Response:
+    """The files of a collection, and uploads that are not whole."""
+    collection = _asked(state, request)
+    found = await asyncio.to_thread(files_of, collection)
+    unfinished = await asyncio.to_thread(state.studio.data.uploads.unfinished, collection)
+    return JSONResponse({**page_of(found, request), "unfinished": unfinished})
+
+
+async def begin(state: StudioState, body: schemas.BeginUpload, _: LogFields) -> Response:
+    """Where the uploads of files go on."""
+    collection = state.studio.data.collections.get(body.name)
+    files = [GivenFile(file.path, file.num_bytes, file.modified_ms) for file in body.files]
+    found = await asyncio.to_thread(state.studio.data.uploads.begin, collection, files, body.num_bytes)
+    return JSONResponse({"files": found})
+
+
+async def receive(state: StudioState, request: Request) -> Response:
+    """A chunk of a large file."""
+    collection, offset = _asked(state, request), number_asked(request, "offset")
+    data = await body_bytes(request, CHUNK_BYTES, state.settings.body_timeout_s)
+    upload = request.path_params["upload"]
+    return JSONResponse(await asyncio.to_thread(state.studio.data.uploads.receive, collection, upload, offset, data))
+
+
+async def cancel(state: StudioState, body: schemas.CancelUpload, _: LogFields) -> Response:
+    """Throws an upload away."""
+    collection = state.studio.data.collections.get(body.name)
+    await asyncio.to_thread(state.studio.data.uploads.cancel, collection, body.upload)
+    return JSONResponse({})
+
+
+async def unpack(state: StudioState, request: Request) -> Response:
+    """A pack of small files."""
+    collection = _asked(state, request)
+    pack = await body_bytes(request, CHUNK_BYTES + PACK_HEAD_BYTES, state.settings.body_timeout_s)
+    return JSONResponse({"files": await asyncio.to_thread(state.studio.data.uploads.unpack, collection, pack)})
+
+
+def _asked(state: StudioState, request: Request) -> Collection:
+    """The collection that a request names."""
+    return state.studio.data.collections.get(request.query_params.get("name", ""))
+
+
+def number_asked(request: Request, name: str, default: int | None = None) -> int:
+    """A number of the query.
+
+    Raises:
+        ApiError: it is not there, or no number.
+    """
+    text = request.query_params.get(name, "" if default is None else str(default))
+    if not (text.isascii() and text.isdecimal() and len(text) < 18):
+        raise ApiError(400, f"{name}: expected a number", param=name)
+    return int(text)
+
+
+def page_of(items: list[Any], request: Request) -> dict[str, Any]:
+    """The part of a list that a request asks for by `offset` and `limit`, and how many there are."""
+    offset, limit = number_asked(request, "offset", 0), min(number_asked(request, "limit", 200), 1000)
+    return {"items": items[offset : offset + limit], "num_items": len(items)}
+
+
+API = "/studio/api/data"
+ROUTES = (
+    Route(API, "GET", list_collections),
+    Route(f"{API}/make", "POST", make, request_schema=schemas.NewCollection),
+    Route(f"{API}/rename", "POST", rename, request_schema=schemas.Rename),
+    Route(f"{API}/delete", "POST", delete, request_schema=schemas.Named),
+    Route(f"{API}/files", "GET", list_files),
+    Route(f"{API}/uploads", "POST", begin, request_schema=schemas.BeginUpload),
+    Route(f"{API}/uploads/cancel", "POST", cancel, request_schema=schemas.CancelUpload),
+    Route(f"{API}/uploads/{{upload}}", "PUT", receive),
+    Route(f"{API}/packs", "PUT", unpack),
+)

@@ -1,0 +1,64 @@
+"""The bodies of requests about data."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from gptsmith.serve.chat.schemas.common import Schema
+
+MAX_FILES = 2000
+Name = Annotated[str, Field(max_length=1000)]
+Path = Annotated[str, Field(max_length=10_000)]
+Size = Annotated[int, Field(ge=0, le=2**53)]
+
+
+class NewCollection(Schema):
+    """A collection to make: empty, or of a folder or file that is there."""
+
+    name: Name
+    path: Path | None = None
+
+
+class Rename(Schema):
+    """A new name of a collection."""
+
+    name: Name
+    new_name: Name
+
+
+class Named(Schema):
+    """A collection."""
+
+    name: Name
+
+
+class FileToUpload(Schema):
+    """A file as a browser describes it."""
+
+    path: Path
+    num_bytes: Size
+    modified_ms: int
+
+
+class BeginUpload(Schema):
+    """Files to upload. `num_bytes` are those of all that follow, too."""
+
+    name: Name
+    files: Annotated[list[FileToUpload], Field(max_length=MAX_FILES)]
+    num_bytes: Size
+
+
+class CancelUpload(Schema):
+    """An upload to throw away."""
+
+    name: Name
+    upload: Name
+
+
+class DeleteFiles(Schema):
+    """Uploaded files to delete, by their paths in the collection."""
+
+    name: Name
+    paths: Annotated[list[Path], Field(max_length=MAX_FILES)]

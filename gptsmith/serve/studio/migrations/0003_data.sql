@@ -1,0 +1,22 @@
+CREATE TABLE collections (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    folder TEXT NOT NULL UNIQUE, -- in .studio/data
+    path TEXT, -- where its files are, if a person named that; NULL if they were uploaded
+    created REAL NOT NULL
+);
+CREATE TABLE uploads ( -- large files that are not whole yet
+    id TEXT PRIMARY KEY,
+    collection INTEGER NOT NULL REFERENCES collections (id) ON DELETE CASCADE,
+    path TEXT NOT NULL,
+    num_bytes INTEGER NOT NULL,
+    modified_ms INTEGER NOT NULL,
+    UNIQUE (collection, path)
+);
+CREATE TABLE changes ( -- by hand, in the order in which they were made
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    collection INTEGER NOT NULL REFERENCES collections (id) ON DELETE CASCADE,
+    kind TEXT NOT NULL,
+    value TEXT NOT NULL, -- JSON
+    created REAL NOT NULL
+);

@@ -1,0 +1,63 @@
+"""Collections: made, renamed and deleted whole, and never outside of what a studio may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gptsmith.serve.studio.data.collections import Collections
+from gptsmith.serve.studio.database import Database
+from gptsmith.serve.studio.place import Place
+
+from ..conftest import Opened
+
+
+def test_a_collection_is_made_renamed_and_deleted(studio: Opened) -> None:
+    made = studio.post("data/make", name="  letters   <b>😀</b> ")
+    assert made["name"] == "letters <b>😀</b>"
+    assert (made["num_files"], made["kind"]) == (0, None)
+    assert studio.ask("POST", "/studio/api/data/make", {"name": made["name"]}).status == 400
+    home = studio.server.studio.data.collections.get(made["name"]).home
+    assert home.stat().st_mode & 0o77 == 0
+    studio.post("data/rename", name=made["name"], new_name="post")
+    (home / "files" / "a.txt").write_text("Dear Anna")
+    (found,) = studio.get("data")["collections"]
+    assert (found["name"], found["num_files"], found["num_bytes"], found["kind"]) == ("post", 1, 9, "text")
+    assert studio.server.studio.data.arguments("post") == [str(home / "files")]
+    studio.post("data/delete", name="post")
+    assert studio.get("data")["collections"] == []
+    assert not home.exists()
+    assert studio.ask("POST", "/studio/api/data/delete", {"name": "post"}).status == 404
+
+
+def test_a_path_is_used_where_it_may_be(studio: Opened, tmp_path: Path) -> None:
+    texts = studio.folder / "texts"
+    texts.mkdir()
+    (texts / "a.txt").write_text("abc")
+    made = studio.post("data/make", name="mine", path="texts")
+    assert (made["path"], made["num_files"]) == (str(texts), 1)
+    for path in (str(tmp_path), "../..", "missing", ".studio", "", "a\0b"):
+        answer = studio.ask("POST", "/studio/api/data/make", {"name": "other", "path": path})
+        assert answer.status == 400, path
+    files = [{"path": "b.txt", "num_bytes": 1, "modified_ms": 0}]
+    assert (
+        studio.ask("POST", "/studio/api/data/uploads", {"name": "mine", "files": files, "num_bytes": 1}).status == 400
+    )
+    studio.post("data/delete", name="mine")
+    assert (texts / "a.txt").read_text() == "abc"
+
+
+@pytest.mark.parametrize("path", ["data/files?name=x", "data/files", "data/files?name=..%2f.."])
+def test_there_is_nothing_of_a_name_that_is_not_known(studio: Opened, path: str) -> None:
+    assert studio.ask("GET", f"/studio/api/{path}").status == 404
+
+
+def test_what_was_being_deleted_is_cleared_away(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    database = Database(place.database)
+    kept = Collections(place, database).make("kept")
+    (place.data / "left").mkdir()
+    Collections(place, database)
+    assert [path.name for path in place.data.iterdir()] == [kept.home.name]
+    assert Collections(place, database).make("left").home.name == "left"
