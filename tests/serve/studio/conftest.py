@@ -6,6 +6,7 @@ import http.client
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ from ...pages.browser import open_browser
 from ..conftest import DEADLINE_S, Answer
 
 expect.set_options(timeout=30_000)
+
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 
 
 class Opened:
@@ -117,6 +120,12 @@ class StudioPage:
 
     def button(self, name: str, within: Any = None) -> Any:
         return (within or self.page).get_by_role("button", name=name, exact=True)
+
+    def violations(self) -> list[str]:
+        """What axe-core finds wrong on the page as it is."""
+        self.page.evaluate(AXE)
+        found = self.page.evaluate("async () => (await axe.run()).violations")
+        return [f"{one['id']}: {one['help']}: {node['html']}" for one in found for node in one["nodes"]]
 
     def close(self) -> None:
         self.context.close()
