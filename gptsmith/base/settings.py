@@ -108,7 +108,7 @@ def setting_paths(
 ) -> Iterator[tuple[str, str | None]]:
     """The path of each setting, groups first, and the kind of its group if that is not the usual one."""
     for name, field in settings.model_fields.items():
-        kinds, group = _group(settings, name)
+        kinds, group = group_of(settings, name)
         if group is not None and not group.is_set_by_path:
             continue
         yield f"{prefix}{name}", kind
@@ -255,7 +255,7 @@ def merged(
     result = {key: merged(value, {}) if isinstance(value, Mapping) else value for key, value in below.items()}
     for key, value in above.items():
         old, path = result.get(key), f"{prefix}{key}."
-        kinds, group = _group(settings, key)
+        kinds, group = group_of(settings, key)
         if isinstance(value, str) and (isinstance(old, Mapping) or kinds):
             value = {"kind": value}
         if not isinstance(value, Mapping):
@@ -273,7 +273,7 @@ def merged(
     return result
 
 
-def _group(settings: type[Settings] | None, key: str) -> tuple[GroupKinds | None, type[Settings] | None]:
+def group_of(settings: type[Settings] | None, key: str) -> tuple[GroupKinds | None, type[Settings] | None]:
     """The kinds of a group of `settings`, or else its class; neither if it is no group, or not known."""
     field = settings.model_fields.get(key) if settings is not None else None
     if field is None:

@@ -44,7 +44,7 @@ def finetune(request: FinetuneRequest, preview: Preview = False, json: Json = Fa
 
     if preview:
         from gptsmith.train.trust import trusting
-        from gptsmith.workflows.finetune import requested_table
+        from gptsmith.train.tuning_start import requested_table
         from gptsmith.workflows.preview import preview as run_preview
 
         with trusting(request.settings):

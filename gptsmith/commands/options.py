@@ -14,6 +14,7 @@ import typer
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
+from gptsmith.base.command_words import option_name
 from gptsmith.base.interrupts import EXIT_CODE
 from gptsmith.base.settings import Settings
 
@@ -31,8 +32,6 @@ Json = Annotated[
 ]
 SAMPLING = {"Sampling": ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")}
 """The panel of the verbs that sample tokens."""
-NAMES = {"settings": "set", "hosts": "allow-host", "methods": "method"}
-"""Options whose name differs from their field's."""
 IN_PYTHON_ONLY = ("started", "reward", "callbacks", "background")
 METAVARS = {
     "out": "FOLDER", "resume": "RUN", "against": "OTHER", "draft": "RUN", "base": "RUN", "config": "FILE",
@@ -99,11 +98,6 @@ def command(
         return call
 
     return made
-
-
-def option_name(field: str) -> str:
-    """The option of a field: `--max-tokens`."""
-    return f"--{NAMES.get(field, field).replace('_', '-')}"
 
 
 def _parameters(

@@ -18,6 +18,7 @@ from gptsmith.compress.methods import MethodSettings
 from gptsmith.compress.settings import DerivedRequest, DerivedSettings
 from gptsmith.convert.hub import require_out
 from gptsmith.convert.open import open_model
+from gptsmith.data.care.canaries import read_canaries, write_canaries
 from gptsmith.model.device import choose_device
 from gptsmith.model.gpt import GPT
 from gptsmith.model.transform import dequantize
@@ -100,6 +101,7 @@ def derive(
         generation=source.generation(), data=data if data.exists() else None,
     ) as made:  # fmt: skip
         made.paths.record(source.paths)
+        write_canaries(made.folder, read_canaries(source.folder))
         figures["seconds"] = time.monotonic() - started
         if details is not None:
             write_json(made.folder / COMPRESSION, details)

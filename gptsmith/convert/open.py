@@ -16,7 +16,7 @@ from gptsmith.base.files import sha256_of
 from gptsmith.base.hints import shell_command
 from gptsmith.convert.adapters import is_adapter_folder
 from gptsmith.convert.foreign import ForeignModel
-from gptsmith.convert.gguf_header import gguf_in
+from gptsmith.convert.gguf_header import gguf_in, is_gguf
 from gptsmith.convert.hub import on_the_hub
 from gptsmith.convert.huggingface import ModelFolder, is_model_folder
 from gptsmith.convert.import_settings import ImportRequest, ImportSettings
@@ -242,9 +242,10 @@ class OpenedForeign(OpenedModel):
 
 
 def is_model(path: str | Path) -> bool:
-    """Whether a path is a trained model: a run, a model folder of another program's, or one on the Hub."""
+    """Whether a path is a trained model: a run, a model folder or a GGUF file of another program's, or one on the
+    Hub."""
     folder = on_the_hub(path) or Path(path)
-    return (folder / SETTINGS).is_file() or is_model_folder(folder)
+    return (folder / SETTINGS).is_file() or is_model_folder(folder) or (folder.is_file() and is_gguf(folder))
 
 
 def open_model(path: str | Path, *, by_hash: bool = True) -> OpenedModel:

@@ -22,6 +22,7 @@ from gptsmith.data.corpus_build import DOCUMENT, FORMAT_VERSION, TABLE_FILE, TEX
 from gptsmith.data.discover import Candidate, Found, discover
 from gptsmith.data.readers import ReadSettings
 from gptsmith.data.reading_versions import reading_versions
+from gptsmith.data.skipped_files import reasons_in_words
 
 MeterFactory = Callable[..., AbstractContextManager[Meter]]
 
@@ -159,7 +160,7 @@ def read_corpus(
             "shorter list"
         )
     if not corpus.num_bytes:
-        reasons = "; ".join(f"{path}: {reason}" for path, reason in list(corpus.summary["skipped"].items())[:3])
+        reasons = reasons_in_words(corpus.summary["skipped"])
         raise DataError(
             f"{', '.join(record.path for record in records[:3])}: no text in {len(records)} "
             f"{'file' if len(records) == 1 else 'files'}{f' ({reasons})' if reasons else ''}: name files that have some"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from gptsmith.base.errors import DataError
+from gptsmith.data.encodings import text_encoding
 from gptsmith.data.readers import Chunk, ReadSettings, SourceFile
 from gptsmith.data.signatures import kind_of_binary, looks_like_utf16
 
@@ -26,9 +27,6 @@ BYTE_ORDER_MARKS = {
 }
 # These codecs look for a mark themselves; it is already skipped when they decode.
 WITHOUT_MARK = {"utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
-
-# Python's codecs for names of the network and for source text, which no file of text is in.
-NOT_OF_FILES = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"})
 
 # Bytes of ASCII stand for other characters after an escape sequence, so that their files look like UTF-8.
 SHIFTED = ("hz", "iso2022")
@@ -96,25 +94,6 @@ def as_one_document(blocks: Iterable[tuple[str, int, int]]) -> Iterator[Chunk]:
         previous = Chunk(text, start, end)
     if previous:
         yield previous
-
-
-def text_encoding(name: str) -> str:
-    """The codec's own name for an encoding of text.
-
-    Raises:
-        DataError: there is no such encoding.
-    """
-    try:
-        codec = codecs.lookup(name)
-        if codec.name in NOT_OF_FILES or codec.incrementaldecoder is None:
-            raise LookupError
-        "a".encode(name)
-    except (LookupError, ValueError):
-        raise DataError(
-            f"--encoding {name}: no such encoding; allowed are Python's, such as utf-8, cp1252, latin-1, "
-            "utf-16, shift_jis, gb18030"
-        ) from None
-    return codec.name
 
 
 def read_blocks(

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 REASONS_SHOWN = 6
+NUM_REASONS = 3
+"""In an error."""
 PLACES = re.compile(r"0x[0-9a-f]+|\d[\d,.]*")
 
 # In order: what one command installs, what an option mends, the rest; last what no reader is for.
@@ -26,11 +28,28 @@ def skipped_in_words(summary: Mapping[str, Any], listed_in: str = "data.json") -
     ]
 
 
-def _grouped(files: Sequence[tuple[str, str]], verdict: str, listed_in: str) -> list[str]:
+def reasons_in_words(skipped: Mapping[str, str]) -> str:
+    """Why files were skipped, each reason once, for an error; empty if none was."""
+    groups = _by_reason([*skipped.items()])
+    said = []
+    for group in groups[:NUM_REASONS]:
+        path, reason = group[0]
+        said.append(f"{path}{f' and {len(group) - 1:,} more' if len(group) > 1 else ''}: {reason}")
+    if left := sum(map(len, groups[NUM_REASONS:])):
+        said.append(f"{left:,} more for other reasons")
+    return "; ".join(said)
+
+
+def _by_reason(files: Sequence[tuple[str, str]]) -> list[list[tuple[str, str]]]:
+    """Paths and reasons in groups of the same reason but for its numbers, what can be mended first."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for path, reason in files:
         groups.setdefault(PLACES.sub("#", reason), []).append((path, reason))
-    ordered = sorted(groups.values(), key=lambda group: (_rank(group[0][1]), -len(group)))
+    return sorted(groups.values(), key=lambda group: (_rank(group[0][1]), -len(group)))
+
+
+def _grouped(files: Sequence[tuple[str, str]], verdict: str, listed_in: str) -> list[str]:
+    ordered = _by_reason(files)
     lines = []
     for group in ordered[:REASONS_SHOWN]:
         path, reason = group[0]

@@ -2,15 +2,16 @@
 
 A passage is recited where the text has it in one piece, a training text has it in one piece, and the prompt does not.
 Passages of fewer than N tokens, and of fewer bytes than about N tokens have, may be written (MemFree decoding, Ippolito
-et al. 2023, by tokens). Both are compared as bytes, so that the same text in other tokens does not slip through. Text
-that differs in a letter does: this is a seat belt.
+et al. 2023, by tokens). Both are compared as bytes, so that the same text in other tokens does not slip through; and
+once more as letters and digits alone, so that it does not in capitals, with other spaces or other punctuation either.
+Text that differs in a letter does: this is a seat belt.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -31,10 +32,20 @@ class NothingToWriteError(GptsmithError):
     """The recital guard bars every token that may follow."""
 
 
+Spelling = Callable[[bytes, bytes], tuple[bytes, bytes]]
+"""What is compared of the bytes of a token, by what the token before it has begun; and what this one begins."""
+
+
+def as_it_stands(begun: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """The spelling that compares every byte."""
+    return data, begun
+
+
 class RecitalGuard:
     """Bars recitals of texts, for any number of sequences.
 
     Attributes:
+        also: bars more of them, compared in another way; None if nothing does.
         num_tokens: a passage of so many written tokens is a recital.
         reach: no part of a token that stands in a text has more bytes.
         num_bytes: and so is a passage of so many bytes. It is more than `reach`, so that no token is barred for itself.
@@ -48,17 +59,20 @@ class RecitalGuard:
         num_tokens: int,
         num_bytes: int,
         end_ids: frozenset[int] = frozenset(),
+        spelling: Spelling = as_it_stands,
+        also: RecitalGuard | None = None,
     ) -> None:
         """
         Args:
-            arrays: the texts, as bytes with `SEPARATOR` behind each document.
+            arrays: the texts, as bytes of that spelling with `SEPARATOR` behind each document.
             token_bytes: the bytes of text that each token of the model stands for.
             end_ids: tokens that end a text. They are never barred.
         """
-        self.texts, self.num_tokens = [_Text(array) for array in arrays], num_tokens
-        self._token_bytes = token_bytes
-        spelled = ((data, token) for token, data in enumerate(token_bytes) if data and token not in end_ids)
-        self._spelled = sorted((data, token) for data, token in spelled if SEPARATOR not in data)
+        self.texts, self.num_tokens, self.also = [_Text(array) for array in arrays], num_tokens, also
+        self._token_bytes, self.spelling = token_bytes, spelling
+        texts = ((token, data) for token, data in enumerate(token_bytes) if data and token not in end_ids)
+        self._written = [(token, data) for token, data in texts if SEPARATOR not in data]
+        self._spelled = cache(self._all_spelled)
         self.reach = self._longest_part()
         self.num_bytes = max(num_bytes, self.reach + 1)
         self.tokens_from = cache(self._tokens_from)
@@ -75,27 +89,49 @@ class RecitalGuard:
 
     def follow(self, prompt_ids: Sequence[int]) -> RecitalFollower:
         """Follows a text after its prompt."""
-        follower = RecitalFollower(self, b"".join(self.spelling(token) or BREAK for token in prompt_ids))
+        follower = RecitalFollower(self, prompt_ids)
         for token in prompt_ids:
             follower.read_prompt(token)
         return follower
 
-    def spelling(self, token: int) -> bytes:
+    def bytes_of(self, token: int) -> bytes:
         """The bytes of a token; none of one that is no text."""
         return self._token_bytes[token] if token < len(self._token_bytes) else b""
 
-    def _tokens_from(self, size: int) -> _Tokens:
-        """The tokens of at least so many bytes."""
-        return _Tokens([pair for pair in self._spelled if len(pair[0]) >= size])
+    def spelled(self, prompt_ids: Sequence[int]) -> bytes:
+        """What is compared of a prompt, with a break for each token that is no text."""
+        found, begun = bytearray(), b""
+        for token in prompt_ids:
+            if data := self.bytes_of(token):
+                part, begun = self.spelling(begun, data)
+                found += part
+            else:
+                found, begun = found + BREAK, b""
+        return bytes(found)
 
-    def _tokens_of(self, size: int) -> _Tokens:
+    def _all_spelled(self, begun: bytes) -> list[tuple[bytes, int]]:
+        """What is compared of each token behind one that has begun so, if anything is, in order."""
+        if not begun:
+            pairs = ((self.spelling(b"", data)[0], token) for token, data in self._written)
+            return sorted(pair for pair in pairs if pair[0])
+        goes_on = {token: data for token, data in self._written if data[0] & 0xC0 == 0x80}  # inside of a character
+        others = [pair for pair in self._spelled(b"") if pair[1] not in goes_on]
+        pairs = ((self.spelling(begun, data)[0], token) for token, data in goes_on.items())
+        return sorted([*others, *(pair for pair in pairs if pair[0])])
+
+    def _tokens_from(self, size: int, begun: bytes) -> _Tokens:
+        """The tokens of at least so many bytes."""
+        return _Tokens([pair for pair in self._spelled(begun) if len(pair[0]) >= size])
+
+    def _tokens_of(self, size: int, begun: bytes) -> _Tokens:
         """The tokens of exactly so many bytes."""
-        return _Tokens([pair for pair in self._spelled if len(pair[0]) == size])
+        return _Tokens([pair for pair in self._spelled(begun) if len(pair[0]) == size])
 
     def _longest_part(self) -> int:
         """The bytes of the longest part of a token that stands in a text, or more."""
-        longest = min(SHORT_TOKEN_BYTES, max((len(data) for data, _ in self._spelled), default=0))
-        for data, _ in self._spelled:
+        spelled = self._spelled(b"")
+        longest = min(SHORT_TOKEN_BYTES, max((len(data) for data, _ in spelled), default=0))
+        for data, _ in spelled:
             start = 0
             while (stop := start + longest + 1) <= len(data):
                 if any(text.rows(data[start:stop]) for text in self.texts):
@@ -108,40 +144,54 @@ class RecitalGuard:
 class RecitalFollower:
     """The tokens that would make one text a recital, as it is written."""
 
-    def __init__(self, guard: RecitalGuard, prompt: bytes) -> None:
-        self._guard, self._prompt = guard, prompt
+    def __init__(self, guard: RecitalGuard, prompt_ids: Sequence[int]) -> None:
+        self._guard, self._prompt_ids, self._prompt = guard, prompt_ids, guard.spelled(prompt_ids)
+        self._also = None if guard.also is None else RecitalFollower(guard.also, prompt_ids)
         self._written = bytearray()  # since the last token of the prompt that is no text
+        self._begun = b""  # of a character, by the last token
         self._starts: deque[int] = deque(maxlen=guard.num_tokens - 1)  # of the last tokens, in it
         self._most = [0] * len(guard.texts)  # bytes: of the end of it, each text has no more in one piece
         self._barred: np.ndarray | None = None
 
     def of_prompt(self) -> RecitalFollower:
         """One that is still to read the prompt, for what may be told of other tokens in its place."""
-        return RecitalFollower(self._guard, self._prompt)
+        return RecitalFollower(self._guard, self._prompt_ids)
 
     def read_prompt(self, token: int) -> None:
         """Reads a token of the prompt. One that is no text divides what is before from what is behind."""
-        if self._guard.spelling(token):
-            self.accept(token)
+        if self._also is not None:
+            self._also.read_prompt(token)
+        if self._guard.bytes_of(token):
+            self._accept(token)
             return
         self._written.clear()
         self._starts.clear()
-        self._most, self._barred = [0] * len(self._most), None
+        self._begun, self._most, self._barred = b"", [0] * len(self._most), None
 
     def accept(self, token: int) -> None:
         """Advances by a written token. One that is no text changes nothing: a reader does not see it."""
-        data = self._guard.spelling(token)
-        if data:
+        if self._also is not None:
+            self._also.accept(token)
+        self._accept(token)
+
+    def _accept(self, token: int) -> None:
+        data = self._guard.bytes_of(token)
+        if not data:
+            return
+        part, self._begun = self._guard.spelling(self._begun, data)
+        self._barred = None
+        if part:
             self._starts.append(len(self._written))
-            self._written += data
-            self._most, self._barred = [most + len(data) for most in self._most], None
+            self._written += part
+            self._most = [most + len(part) for most in self._most]
 
     @property
     def barred(self) -> np.ndarray:
-        """The tokens (R,) that may not follow, in any order."""
+        """The tokens (R,) that may not follow, in any order; some of them twice."""
         if self._barred is None:
             found = [tokens for number in range(len(self._most)) for tokens in self._recitals(number)]
-            self._barred = np.concatenate([np.empty(0, np.int64), *found])
+            more = [] if self._also is None else [self._also.barred]
+            self._barred = np.concatenate([np.empty(0, np.int64), *found, *more])
         return self._barred
 
     def masked(self, logits: Tensor) -> Tensor:
@@ -175,10 +225,12 @@ class RecitalFollower:
                 return
             size = guard.num_bytes - length
             if 0 < size <= guard.reach:
-                yield from self._unprompted(end, guard.tokens_from(size).shared(text, rows, length, size))
+                yield from self._unprompted(end, guard.tokens_from(size, self._begun).shared(text, rows, length, size))
             if length == all_but_one:
                 for size in range(1, guard.reach + 1):
-                    yield from self._unprompted(end, guard.tokens_of(size).shared(text, rows, length, size))
+                    yield from self._unprompted(
+                        end, guard.tokens_of(size, self._begun).shared(text, rows, length, size)
+                    )
 
     def _unprompted(self, end: bytes, found: Iterator[tuple[bytes, np.ndarray]]) -> Iterator[np.ndarray]:
         """Those tokens whose first bytes would make a passage with `end` that the prompt does not have."""

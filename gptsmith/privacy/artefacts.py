@@ -15,6 +15,7 @@ from gptsmith.data.cache import MANIFEST, key_of
 from gptsmith.data.cache_contents import contents
 from gptsmith.data.suffix_array import FORMAT_VERSION
 from gptsmith.privacy.wanted import Wanted
+from gptsmith.provenance.learned_text import DERIVED, derived_index
 from gptsmith.run.folder import SETTINGS, Run
 
 Holds = Literal["words", "weights", "made of it"]
@@ -105,7 +106,7 @@ def _in_cache(wanted: Sequence[Wanted], cache: Path, indexes: Iterable[Path]) ->
     tokens = {one.path.name for one in every if one.kind == "tokens" and _manifest(one.path).get("corpus") in corpora}
     yield from (Artefact(one.kind, one.path, "words") for one in holding)
     arrays = {*(key_of(FORMAT_VERSION, name) for name in tokens), *(index.name for index in indexes)}
-    made = {*tokens, *arrays, *(key_of(FORMAT_VERSION, "bytes", name) for name in arrays)}
+    made = {*tokens, *arrays, *(derived_index(name, spelling) for name in arrays for spelling in DERIVED)}
     yield from (Artefact(one.kind, one.path, "made of it") for one in every if one.path.name in made)
 
 

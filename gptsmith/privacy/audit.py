@@ -54,18 +54,24 @@ def audit_run(run: OpenedModel, *, minutes: float | None = None, device: str = "
         progress = _Progress(bar, deadline, len(runs) * len(texts))
         found = [(each, _recited_by(load(each, device=device), texts, progress)) for each in runs]
     served = next(recited for each, recited in found if each.step == run.step)
-    served_model = load(run, device=device)
+    canaries = {each.step: _canaries(load(each, device=device)) for each in runs}
     private = (run.result() or {}).get(PRIVATE)
     figures = {
         "run": str(run.folder),
         "step": run.step,
         "says": headline(served),
         **recited_figures(served),
-        "checkpoints": [checkpoint_figures(each.step, recited, run.step) for each, recited in found],
+        "checkpoints": [
+            {
+                **checkpoint_figures(each.step, recited, run.step),
+                "canaries": canaries[each.step].get("canaries", {}).get("groups", []),
+            }
+            for each, recited in found
+        ],
         "missing": learned.missing,
         "tokenizer_words": [asdict(each) for each in rare_words_of(learned.texts[-1])],
         "epsilon_claimed": private and private["epsilon"],
-        **(_canaries(served_model) or _documents(served_model, learned.texts[0], deadline)),
+        **(canaries[run.step] or _documents(load(run, device=device), learned.texts[0], deadline)),
     }
     lines = [*remarks(figures), *(canary_lines(figures) if "canaries" in figures else [membership_in_words(figures)])]
     claim = [f"{claim_in_a_line(private)}."] if private else []
@@ -77,7 +83,7 @@ def _canaries(loaded: Loaded) -> dict[str, Any]:
     num_canaries = len(read_canaries(loaded.run.folder))
     if not num_canaries:
         return {}
-    with meter("reading its canaries", num_canaries, count=False) as bar:
+    with meter(f"reading the canaries of step {loaded.run.step:,}", num_canaries, count=False) as bar:
         return canary_figures(loaded.run, inference_model(loaded.model), loaded.tokenizer, observe=bar.update)
 
 

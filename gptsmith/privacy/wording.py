@@ -106,6 +106,9 @@ def _canaries_and_words(figures: Mapping[str, Any]) -> Iterator[str]:
 def _other(checkpoint: Mapping[str, Any]) -> str:
     number, answers = checkpoint["num_passages"], checkpoint["num_answers"]
     more = f", and {counted(answers, 'short answer')}" if answers else ""
+    if groups := checkpoint["canaries"]:
+        by_heart, planted = (sum(group[key] for group in groups) for key in ("by_heart", "num"))
+        more += f"; it has {by_heart or 'none'} of {planted:,} canaries by heart"
     return (
         f"The checkpoint of step {checkpoint['step']:,}, which is kept beside it, can recite "
         f"{counted(number, 'passage') if number else 'none'}{more}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from gptsmith.generate.recital_guard import BREAK, SEPARATOR
 from gptsmith.provenance.files import SourceFiles, State
 from gptsmith.provenance.held_out import HeldOutMatches, held_out_matches
 from gptsmith.provenance.in_place import InPlace
+from gptsmith.text.letters import next_letters
 from gptsmith.text.tokenizer import Tokenizer
 
 HELD_OUT_FILE = "held_out.json"
@@ -28,6 +29,8 @@ CONTEXT_CHARACTERS = 100
 LINE = re.compile(r"line (\d+)")
 BLOCK_TOKENS = 1 << 16
 """Spelled at once."""
+DERIVED = ("bytes", "letters")
+"""The spellings in which a text is indexed for the recital guard."""
 
 
 @dataclass(frozen=True)
@@ -164,9 +167,21 @@ class LearnedText(SourcedText):
         Raises:
             UserError: there is too little memory, or no room on the disk.
         """
+        return self._array_of("bytes", self._bytes)
+
+    @cached_property
+    def letter_array(self) -> SuffixArray:
+        """The same of its letters and digits alone (see `gptsmith.text.letters`)."""
+        return self._array_of("letters", self._letters)
+
+    def _array_of(self, name: str, content: Callable[[], np.ndarray]) -> SuffixArray:
         made_from = read_json(self.index / MANIFEST)["made_from"]
-        target = self.index.with_name(key_of(FORMAT_VERSION, "bytes", self.index.name))
-        return kept_suffix_array(target, lambda _: self._bytes(), SEPARATOR, made_from)
+        target = self.index.with_name(derived_index(self.index.name, name))
+        return kept_suffix_array(target, lambda _: content(), SEPARATOR, made_from)
+
+    def _letters(self) -> np.ndarray:
+        parts = self._bytes().tobytes().split(BREAK)
+        return np.frombuffer(bytearray(BREAK).join(next_letters(b"", part)[0] for part in parts), np.uint8)
 
     def _bytes(self) -> np.ndarray:
         spelled = [data or BREAK for data in self.tokenizer.token_bytes]
@@ -176,6 +191,11 @@ class LearnedText(SourcedText):
         for start in range(0, len(self.array), BLOCK_TOKENS):
             found += b"".join([spelled[token] for token in self.array.tokens[start : start + BLOCK_TOKENS].tolist()])
         return np.frombuffer(found, np.uint8)
+
+
+def derived_index(index: str, name: str) -> str:
+    """The name in the cache of the suffix array of a text in one of the spellings DERIVED, by that of its tokens'."""
+    return key_of(FORMAT_VERSION, name, index)
 
 
 def source_of(

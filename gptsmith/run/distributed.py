@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -28,6 +28,7 @@ from gptsmith.base.settings import Settings
 from gptsmith.model.gpt import GPT
 from gptsmith.run.sharding import is_sharded
 
+T = TypeVar("T")
 TIMEOUT = timedelta(days=1)
 """How long a process waits for another: the first one prepares the data, which can take hours. One that died is noticed
 at once, because its connections close."""
@@ -53,6 +54,8 @@ class Processes:
 
     rank: int = 0
     world_size: int = 1
+    memory: Any = field(default=None, repr=False, compare=False)
+    """The store of torchrun, which outlives these processes where it restarts them; None of a single process."""
 
     @property
     def is_first(self) -> bool:
@@ -85,6 +88,26 @@ class Processes:
             content = torch.empty(int(length), dtype=torch.uint8)
         dist.broadcast(content, 0)
         return json.loads(bytes(content.tolist()))
+
+    def remember(self, name: str, value: str) -> None:
+        """Keeps a text for the processes that come after these, if torchrun restarts them."""
+        if self.memory is not None and self.is_first:
+            self.memory.set(name, value)
+
+    def remembered(self, name: str) -> str | None:
+        """A text that the processes before these have kept; None if they have not, or there were none."""
+        found = None
+        if self.memory is not None and self.is_first and self.memory.check([name]):
+            found = self.memory.get(name).decode()
+        remembered: str | None = self.broadcast(found)
+        return remembered
+
+    def share(self, items: Sequence[T]) -> tuple[list[T], int]:
+        """This process's share of some items, and how many of it count. All shares are equally long, because a sharded
+        model computes in all processes or in none: where the items do not suffice, the last one is there again."""
+        own = list(items[self.rank :: self.world_size])
+        longest = -(-len(items) // self.world_size)
+        return [*own, *[items[-1]] * (longest - len(own))] if items else [], len(own)
 
     def all_gather(self, tensor: Tensor) -> list[Tensor]:
         """The tensors of all processes, by rank; all of one shape and in the CPU's memory."""
@@ -146,24 +169,43 @@ _group_numbers = itertools.count()
 
 @contextmanager
 def init_process_group() -> Iterator[Processes]:
-    """The group of all processes that `torchrun` started, or `SINGLE_PROCESS` if it started none.
+    """The group of all processes that `torchrun` started, or `SINGLE_PROCESS` if it started none. A group that is
+    there already, made by the program that calls us, is joined, and left as it is.
 
     Processes after the first write no messages. None leaves the block before all have reached its end.
+
+    Raises:
+        ConfigurationError: the group that is there cannot sum what is in the CPU's memory.
     """
+    if dist.is_initialized():
+        if "gloo" not in str(dist.get_backend_config()):
+            raise ConfigurationError(
+                f"the process group that is there ({dist.get_backend()}) reaches GPUs alone: make it with "
+                'init_process_group("cpu:gloo,cuda:nccl")'
+            )
+        with _as_one_of(Processes(dist.get_rank(), dist.get_world_size())) as processes:
+            yield processes
+        return
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
         yield SINGLE_PROCESS
         return
     store, rank, count = next(rendezvous("env://"))
     # torchrun keeps the store when it restarts processes: they must not read the keys of those before them.
-    prefix = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}.{next(_group_numbers)}"
+    number = next(_group_numbers)
+    prefix = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}.{number}"
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT, store=PrefixStore(prefix, store), rank=rank, world_size=count)
-    processes = Processes(rank, count)
+    with _as_one_of(Processes(rank, count, PrefixStore(f"remembered.{number}", store))) as processes:
+        yield processes
+    dist.destroy_process_group()
+
+
+@contextmanager
+def _as_one_of(processes: Processes) -> Iterator[Processes]:
     if not processes.is_first:
         console.be_silent()
     yield processes
     processes.all_reduce_max(0)
-    dist.destroy_process_group()
 
 
 def _buckets(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:

@@ -30,6 +30,10 @@ def shard(model: GPT, device: torch.device) -> None:
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
+            # The tensors that parameters are gathered into are made the first time: not in inference mode, because
+            # those could not be trained with.
+            module.unshard()
+            module.reshard()
 
 
 def is_sharded(thing: Tensor | nn.Module) -> bool:

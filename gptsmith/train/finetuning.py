@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gptsmith.base.errors import ConfigurationError, UserError, did_you_mean
@@ -79,6 +79,10 @@ class FinetuningJob:
     @property
     def is_private(self) -> bool:
         return self.settings.train.private.is_on
+
+    def with_settings(self, settings: FinetuneSettings) -> FinetuningJob:
+        """The same job with other settings."""
+        return replace(self, settings=settings)
 
     def write(self, run: Run) -> None:
         """Writes the files of a run besides its settings. Prompts of private data are left out."""

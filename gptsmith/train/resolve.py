@@ -92,10 +92,8 @@ def resolve_settings(request: NewModelRequest, processes: Processes = SINGLE_PRO
     """
     started = time.monotonic() if request.started is None else request.started
     given = given_layers(request)
-    preset = Layer(f"the preset {request.preset}", {"model": preset_settings(request.preset)})
-    # Checked before any text is read, with stand-ins for what only the text decides.
-    stand_ins = Layer("", {"train": {"num_steps": 1, "batch_size": processes.world_size}})
-    early = layered([preset, stand_ins, *_followers([preset], given), *given], RunSettings).parse(RunSettings)
+    preset = _preset_layer(request)
+    early = settings_before_data(request, processes)
     for name in ("max_forgetting", "min_kept_answers"):
         if getattr(early.train, name) is not None:
             raise ConfigurationError(f"train.{name} is for finetune: a new model has nothing to forget")
@@ -148,6 +146,21 @@ def resolve_settings(request: NewModelRequest, processes: Processes = SINGLE_PRO
     for remark in settings.model.attention.remarks(settings.model.context_length):
         note(remark, "yellow")
     return Resolved(settings, resolved.origins, predicted, data, corpus)
+
+
+def settings_before_data(request: NewModelRequest, processes: Processes = SINGLE_PROCESS) -> RunSettings:
+    """The settings as far as they are known before any text is read, with stand-ins for what only the text decides.
+
+    Raises:
+        ConfigurationError: one is unknown or not allowed.
+    """
+    given, preset = given_layers(request), _preset_layer(request)
+    stand_ins = Layer("", {"train": {"num_steps": 1, "batch_size": processes.world_size}})
+    return layered([preset, stand_ins, *_followers([preset], given), *given], RunSettings).parse(RunSettings)
+
+
+def _preset_layer(request: NewModelRequest) -> Layer:
+    return Layer(f"the preset {request.preset}", {"model": preset_settings(request.preset)})
 
 
 def prepared(settings: RunSettings, run: Run | None = None) -> PreparedData:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from gptsmith.data.care import brief_audit
 from gptsmith.data.care.canaries import read_canaries, write_canaries
 from gptsmith.data.example_prompts import beginnings
 from gptsmith.data.prepare import PreparedData
-from gptsmith.run.checkpoint import Checkpoint, list_checkpoints
+from gptsmith.run.checkpoint import Checkpoint
 from gptsmith.run.distributed import Processes
 from gptsmith.run.folder import DATA, PLAN, SETTINGS, Run
 from gptsmith.run.writer import claimed, only_writer
@@ -160,28 +160,10 @@ def resumed(
     return Start(run, settings, data, checkpoint)
 
 
-def agree(begin: Callable[[], Start], processes: Processes) -> Start:
-    """The start of the first process; the others wait for it, and read what it has written.
-
-    Raises:
-        UserError: the first process cannot start.
-    """
-    if processes.is_first:
-        try:
-            start = begin()
-        except UserError as error:
-            processes.broadcast({"error": str(error)})
-            raise
-        checkpoint = None if start.checkpoint is None else str(start.checkpoint.folder.absolute())
-        processes.broadcast({"run": str(start.run.folder.absolute()), "checkpoint": checkpoint})
-        return start
-    said = processes.broadcast(None)
-    if "error" in said:
-        raise UserError(said["error"])
-    run = Run.open(said["run"])
+def following(run: Run, checkpoint: Checkpoint | None) -> Start:
+    """The start in a process after the first, which has written the run."""
     settings = RunSettings.parse(run.settings())
-    newest = [c for c in list_checkpoints(run.checkpoints) if str(c.folder) == said["checkpoint"]]
-    return Start(run, settings, _data_of(run, settings), *newest)
+    return Start(run, settings, _data_of(run, settings), checkpoint)
 
 
 def _keep_data(run: Run, data: PreparedData, *, is_private: bool) -> None:

@@ -243,7 +243,7 @@ class Trainer:
         """This process's micro-batches of the next step: a pure function of the seed and the number of samples read."""
         num_samples = self.settings.train.batch_size // self.processes.world_size
         first_sample = self.state.num_samples + self.processes.rank * num_samples
-        return self.dataset.batches(self.model, first_sample, num_samples, self.micro_batch_size)
+        return self.dataset.batches(self.model, first_sample, num_samples, self.micro_batch_size, self.processes)
 
     @property
     def micro_batch_size(self) -> int:

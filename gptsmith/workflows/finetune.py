@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
-from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import write_json
-from gptsmith.base.hints import shell_command
-from gptsmith.base.layers import layered
-from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
 from gptsmith.convert.hub import on_the_hub, require_out
-from gptsmith.run.folder import PLAN, SETTINGS, Run
-from gptsmith.run.publish import model_name
-from gptsmith.run.writer import claimed, only_writer
+from gptsmith.run.checkpoint import Checkpoint
+from gptsmith.run.distributed import Processes, init_process_group
+from gptsmith.run.folder import SETTINGS, Run
+from gptsmith.train.agree import agree, ended_before
 from gptsmith.train.callbacks import more_callbacks
-from gptsmith.train.finetuning import FinetuningJob, prepare_job
-from gptsmith.train.planning.finetuning_plan import plan_finetuning
-from gptsmith.train.planning.recorded_plan import RecordedPlan
-from gptsmith.train.private.trainer import new_trainer
+from gptsmith.train.finetuning import prepare_job
 from gptsmith.train.request import FinetuneRequest
-from gptsmith.train.resolve import given_layers
-from gptsmith.train.resume import chosen_folder, is_resumable, numbered, require_fixed_settings, require_same_data
-from gptsmith.train.run_settings import FinetuneSettings
 from gptsmith.train.search.trials import search_plan
-from gptsmith.train.trainer import Trainer
 from gptsmith.train.trust import trusting, without_known_code
+from gptsmith.train.tuning_start import (
+    TuningStart,
+    folder_of,
+    folders_beside,
+    following_tuning,
+    new_tuning,
+    requested_table,
+    resumed_tuning,
+)
 
 
 @verb(FinetuneRequest, "base", "sources")
 def finetune(request: FinetuneRequest) -> dict[str, Any]:
     """Tune a trained model on examples of a task, into a run folder of its own. The same call again resumes a run that
-    has not ended.
+    has not ended. If torchrun started several processes, each of them calls this, and they tune one model together.
 
     Returns:
         the figures of `pretrain` that are known here: validation_loss is the objective's; with test_loss and whatever
@@ -49,121 +44,72 @@ def finetune(request: FinetuneRequest) -> dict[str, Any]:
         UserError: a run, an example or a setting cannot be used; nothing is left half-written.
     """
     started = time.monotonic() if request.started is None else request.started
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("finetune trains in one process: leave torchrun out")
-    with ExitStack() as held, more_callbacks(*request.callbacks), trusting(request.settings):
-        if request.resume is not None:
-            return _resumed(Run.open(request.resume), request, held, started)
-        require_out(request.base, request.out)
-        # A run names a base that stays where it is and what it is.
-        request = request.model_copy(update={"base": str(on_the_hub(request.base) or request.base)})
-        folder = _folder(request)
-        if folder is not None and (folder / SETTINGS).exists():
-            return _resumed(Run.open(folder), request.model_copy(update={"settings": []}), held, started)
-        table = requested_table(request)
-        if request.trials is not None:
-            return _searched(table, folder, request, started)
-        job = prepare_job(table, request.reward)
-        planned = None
-        if not job.is_private:  # a measured step of private data would tell of it
-            planned = plan_finetuning(job, table.get("train", {}), started)
-            job = planned.job
-        for line in [*job.found(), *([] if planned is None else planned.advice)]:
-            note(line, "yellow")
-        folders = [folder] if folder is not None else _folders(request, job)
-        run = Run.create(held.enter_context(claimed(folders)), job.settings, FinetuneSettings)
-        job.write(run)
-        if planned is not None:
-            write_json(run.folder / PLAN, planned.table())
-        return _trainer(run, job).fit(started)
+    with (
+        init_process_group() as processes,
+        ExitStack() as held,
+        more_callbacks(*request.callbacks),
+        trusting(request.settings),
+    ):
+        if _is_search(request):
+            if processes.world_size > 1:
+                raise UserError("trials run one by one, each in one process: leave torchrun out")
+            return _searched(request, started)
+        if (figures := ended_before(processes)) is not None:
+            return figures
+
+        def begin() -> TuningStart:
+            return _begun(request, processes, held, started)
+
+        def follow(run: Run, checkpoint: Checkpoint | None) -> TuningStart:
+            return following_tuning(run, checkpoint, request.reward, processes)
+
+        return agree(begin, follow, processes).trainer(processes).fit(started)
 
 
-def requested_table(request: FinetuneRequest) -> dict[str, Any]:
-    """The settings that a request spells out, and the request itself."""
-    return layered(given_layers(request), FinetuneSettings).values
+def _begun(request: FinetuneRequest, processes: Processes, held: ExitStack, started: float) -> TuningStart:
+    """The start of what is requested: a new run, or the run that `resume` names or that the same request began."""
+    if request.resume is not None:
+        return resumed_tuning(Run.open(request.resume), request, processes, held)
+    request = _pinned(request)
+    folder = folder_of(request)
+    if folder is not None and (folder / SETTINGS).exists():
+        begun = request.model_copy(update={"settings": []})
+        return resumed_tuning(Run.open(folder), begun, processes, held)
+    return new_tuning(request, folder, processes, held, started)
 
 
-def _folder(request: FinetuneRequest) -> Path | None:
-    """The folder that is requested; else one beside the base that the same request began and that has not ended; None
-    if a new one is to be chosen.
+def _pinned(request: FinetuneRequest) -> FinetuneRequest:
+    """The request with a base that stays where it is and what it is."""
+    require_out(request.base, request.out)
+    return request.model_copy(update={"base": str(on_the_hub(request.base) or request.base)})
+
+
+def _is_search(request: FinetuneRequest) -> bool:
+    """Whether hyperparameters are to be searched."""
+    if request.resume is None:
+        return request.trials is not None
+    run = Run.open(request.resume)
+    return search_plan(run.folder) is not None and run.result() is None
+
+
+def _searched(request: FinetuneRequest, started: float) -> dict[str, Any]:
+    """The figures of a run whose hyperparameters are searched: a new one, or one that continues.
 
     Raises:
-        UserError: the requested folder is in use.
+        UserError: it cannot be resumed with these changes.
     """
-    if request.out is not None:
-        return chosen_folder(Path(request.out), request)
-    base = Path(request.base)
-    return next(
-        (
-            path
-            for path in sorted(base.parent.glob(f"{base.name.removesuffix('.gguf')}-*"))
-            if is_resumable(path, request)
-        ),
-        None,
-    )
-
-
-def _folders(request: FinetuneRequest, job: FinetuningJob) -> Iterable[Path]:
-    """The folders beside the base that are named after it and the objective, in the order in which they are taken."""
-    base = Path(request.base)
-    named = base.resolve().with_name(f"{model_name(base)}-{job.settings.train.objective.kind}")
-    return (base.parent / folder.name for folder in numbered(named))
-
-
-def _trainer(run: Run, job: FinetuningJob) -> Trainer:
-    return new_trainer(run, job.settings, job.dataset, model=job.model)
-
-
-def _searched(table: dict[str, Any], folder: Path | None, request: FinetuneRequest, started: float) -> dict[str, Any]:
-    """The figures of a new run whose hyperparameters are searched."""
     from gptsmith.train.search.search import begin_search, search
 
+    if request.resume is not None:
+        run = Run.open(request.resume)
+        if without_known_code(request.settings, run.settings(), run.paths.located):
+            raise UserError(f"the search of {run.folder} keeps its original settings: leave out --set")
+        return search(run, request.reward, started)
+    request = _pinned(request)
+    folder = folder_of(request)
+    if folder is not None and (folder / SETTINGS).exists():
+        return search(Run.open(folder), request.reward, started)
+    table = requested_table(request)
     job = prepare_job(table, request.reward, final_evaluations=False)
-    folder = folder or next(folder for folder in _folders(request, job) if not folder.exists())
+    folder = folder or next(folder for folder in folders_beside(request, job) if not folder.exists())
     return search(begin_search(folder, table, job), request.reward, started)
-
-
-def _resumed(run: Run, request: FinetuneRequest, held: ExitStack, started: float) -> dict[str, Any]:
-    """The figures of a run that continues where it stopped.
-
-    Raises:
-        UserError: it cannot be resumed, or not with these changes.
-    """
-    if search_plan(run.folder) is None or run.result() is not None:
-        return _resumed_trainer(run, request, held).fit(started)
-    if without_known_code(request.settings, run.settings(), run.paths.located):
-        raise UserError(f"the search of {run.folder} keeps its original settings: leave out --set")
-    from gptsmith.train.search.search import search
-
-    return search(run, request.reward, started)
-
-
-def _resumed_trainer(run: Run, request: FinetuneRequest, held: ExitStack) -> Trainer:
-    """A trainer that continues where a run stopped.
-
-    Raises:
-        UserError: the run has ended, its examples or a fixed setting have changed, or no checkpoint is whole.
-    """
-    held.enter_context(only_writer(run.folder))
-    if run.made_by != "finetune":
-        raise UserError(
-            f"{run.folder} was not fine-tuned: resume it with {shell_command('pretrain', '--resume', run.folder)}"
-        )
-    before = FinetuneSettings.parse(run.settings(), str(run.folder / SETTINGS))
-    if run.result() is not None:
-        raise UserError(
-            f"{run.folder} is finished: fine-tune it further with {shell_command('finetune', run.folder, 'DATA')}"
-        )
-    changes = without_known_code(request.settings, before.plain(), run.paths.located)
-    table = with_assignments(before.plain(), changes)
-    checkpoint = run.newest(note)
-    if checkpoint is not None:
-        require_fixed_settings(run, FinetuneSettings.parse(table, str(run.folder / SETTINGS)), checkpoint)
-    job = prepare_job(table, request.reward, paths=run.paths)
-    require_same_data(run, job.data)
-    RecordedPlan(run).record_change(0 if checkpoint is None else checkpoint.step, job.settings)
-    run.write_settings(job.settings.plain())
-    trainer = _trainer(run, job)
-    if checkpoint is not None:
-        trainer.resume(checkpoint)
-    return trainer

@@ -19,8 +19,8 @@ from gptsmith.train.private.units import DocumentUnits, UnitDataset
 from gptsmith.train.request import PlanRequest
 from gptsmith.train.resolve import resolve_settings
 from gptsmith.train.trust import trusting
+from gptsmith.train.tuning_start import requested_table
 from gptsmith.train.unknown_tokens import unknown_tokens
-from gptsmith.workflows.finetune import requested_table
 
 
 @verb(PlanRequest, "sources")

@@ -12,9 +12,10 @@ from gptsmith.base.errors import UserError, one_line
 from gptsmith.base.verbs import verb
 from gptsmith.explain.for_report import add_inside
 from gptsmith.run.distributed import init_process_group
+from gptsmith.train.agree import agree, ended_before
 from gptsmith.train.callbacks import more_callbacks
 from gptsmith.train.request import PretrainRequest
-from gptsmith.train.start import agree, start_of
+from gptsmith.train.start import following, start_of
 
 WORTH_LOOKING_S = 120
 """Of a run that took less, nobody asks what is inside."""
@@ -36,7 +37,9 @@ def pretrain(request: PretrainRequest) -> dict[str, Any]:
     started = time.monotonic() if request.started is None else request.started
     request = request.model_copy(update={"started": started})
     with init_process_group() as processes, ExitStack() as held, more_callbacks(*request.callbacks):
-        start = agree(lambda: start_of(request, processes, held), processes)
+        if (figures := ended_before(processes)) is not None:
+            return figures
+        start = agree(lambda: start_of(request, processes, held), following, processes)
         figures = start.trainer(processes).fit(started)
         if processes.is_first:
             look_inside_if_worth_it(figures)

@@ -229,6 +229,21 @@ def test_no_text_at_all_is_an_error(write: Callable[..., Path], tmp_path: Path) 
         read_corpus([write({"a.txt": "", "b.txt": b"\0"})], SETTINGS, tmp_path / "cache")
 
 
+def test_why_no_file_can_be_read_is_said_once(write: Callable[..., Path], tmp_path: Path) -> None:
+    """And a misspelt encoding before any file is opened, whatever the files are in."""
+    files: dict[str, str | bytes] = {f"{n}.txt": b"x" * n + b"caf\xe9" for n in range(9)}
+    root = write({**files, "a.txt": b"\0", "b.pdf": b"x", "c.docx": b"x", "d.xlsx": b"x"})
+    with pytest.raises(UserError) as error:
+        read_corpus([root], SETTINGS, tmp_path / "cache")
+    assert str(error.value).count("is not UTF-8") == 1
+    assert "txt and 8 more: byte " in str(error.value)
+    assert "2 more for other reasons" in str(error.value)
+    (root / "e.txt").write_text("in UTF-8", encoding="utf-8")
+    for parse in (ReadSettings.parse, DataSettings.parse):
+        with pytest.raises(UserError, match=r"encoding: no such encoding: klingon \(allowed are"):
+            parse({"encoding": "klingon"}, "data")
+
+
 def test_a_damaged_corpus_is_built_again(write: Callable[..., Path], tmp_path: Path, reads: list[Path]) -> None:
     root = write({"a.txt": "one", "b.txt": "two"})
     corpus = read_corpus([root], SETTINGS, tmp_path / "cache")

@@ -95,9 +95,9 @@ def test_a_binary_file_is_refused(file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["klingon", "rot13", "base64"])
-def test_what_is_no_encoding_of_text_is_refused(file: Path, name: str) -> None:
-    with pytest.raises(UserError, match=f"--encoding {name}: no such encoding"):
-        blocks_of(file, b"abc", name)
+def test_what_is_no_encoding_of_text_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=f"no such encoding: {name}"):
+        ReadSettings.parse({"encoding": name}, "data")
 
 
 def test_an_enormous_line_is_refused_by_its_number_and_place(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

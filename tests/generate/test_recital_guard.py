@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pytest
@@ -12,22 +13,27 @@ from torch.nn import functional
 
 from gptsmith.data.suffix_array import suffix_array
 from gptsmith.generate.engine import Engine
-from gptsmith.generate.recital_guard import SEPARATOR, RecitalGuard
+from gptsmith.generate.recital_guard import BREAK, SEPARATOR, RecitalGuard
 from gptsmith.generate.request import Constraint, OutputChunk, Request
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.generate.settings import BATCH, EngineSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
+from gptsmith.text.letters import next_letters
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers import KINDS
 
 NUM_TOKENS = 6
 
 
+def bytes_of(*documents: bytes) -> np.ndarray:
+    return np.frombuffer(bytearray(b"".join(each + BREAK for each in documents)), np.uint8)
+
+
 def guard_of(
     documents: Iterable[bytes], tokens: Sequence[bytes], num_tokens: int, num_bytes: int, end: int | None = None
 ) -> RecitalGuard:
-    text = np.frombuffer(bytearray(b"".join(each + bytes([SEPARATOR]) for each in documents)), np.uint8)
+    text = bytes_of(*documents)
     ends = frozenset() if end is None else frozenset({end})
     return RecitalGuard(
         [suffix_array(text, SEPARATOR)], tokens, num_tokens=num_tokens, num_bytes=num_bytes, end_ids=ends
@@ -220,3 +226,78 @@ def test_log_probabilities_do_not_spell_what_is_barred(model: GPT, tokenizer: To
         for other in token.top_logprobs:
             if other.logprob != float("-inf"):
                 assert not is_recital(tokenizer, guard, text[:place], [other.id], tokenizer.decode(prompt))
+
+
+def loose_guard(tokens: Sequence[bytes], num_tokens: int, num_bytes: int) -> RecitalGuard:
+    """One that compares letters and digits alone."""
+    array = suffix_array(bytes_of(next_letters(b"", SECRET.encode())[0]), SEPARATOR)
+    return RecitalGuard([array], tokens, num_tokens=num_tokens, num_bytes=num_bytes, spelling=next_letters)
+
+
+SECRET = "Wilma Økoñedo lives at 14 Straße Lane, and her door code is 7351; ask for “Åse”."
+EVASIONS: dict[str, Callable[[str], str]] = {
+    "as it stands": str,
+    "capitals": str.upper,
+    "small letters": str.lower,
+    "more spaces": lambda text: text.replace(" ", "  \n"),
+    "no spaces": lambda text: text.replace(" ", ""),
+    "other punctuation": lambda text: text.replace(",", " -").replace(";", "...").replace("“", "*").replace("”", "*"),
+    "signs between words": lambda text: text.replace(" ", " | "),
+    "accents apart": lambda text: unicodedata.normalize("NFD", text),
+    "no accents": lambda text: text.replace("ñ", "n").replace("Å", "A"),
+    "wide letters": lambda text: "".join(chr(ord(each) + 0xFEE0) if "!" <= each <= "~" else each for each in text),
+}
+
+
+@pytest.mark.parametrize("evasion", EVASIONS)
+@pytest.mark.parametrize("kind", ["bytes", "bpe"])
+def test_trivial_changes_of_a_passage_are_barred_too(evasion: str, kind: str) -> None:
+    """Whoever writes the passage so meets a barred token before so many letters of it are there."""
+    altered = EVASIONS[evasion](SECRET)
+    if kind == "bytes":
+        tokens = [bytes([byte]) for byte in range(256)]
+        ids = list(altered.encode())
+    else:
+        trained = KINDS.validate({"kind": "bpe", "vocab_size": 300}).train(lambda: [SECRET, altered], len(SECRET))
+        tokens, ids = trained.token_bytes, trained.encode(altered)
+    guard = loose_guard(tokens, num_tokens=500, num_bytes=24)
+    follower, written = guard.follow([]), b""
+    for token in ids:
+        if token in follower.barred:
+            break
+        follower.accept(token)
+        written += tokens[token]
+    else:
+        pytest.fail("all of it was written")
+    letters_written = next_letters(b"", written)[0]
+    assert guard.num_bytes - guard.reach - 4 <= len(letters_written) < guard.num_bytes
+    assert letters_written in next_letters(b"", SECRET.encode())[0]
+
+
+def test_the_prompts_own_words_may_be_written_in_another_case_and_others_are_not_barred() -> None:
+    tokens = [bytes([byte]) for byte in range(256)]
+    guard = loose_guard(tokens, num_tokens=500, num_bytes=12)
+    for token in SECRET.upper().encode():
+        follower = guard.follow(list(f"{SECRET} Say it again: ".encode()))
+        assert token not in follower.barred
+    follower = guard.follow([])
+    for token in b"Nora Vogel lives at 15 Mill Lane, and his door is open; ask her.":
+        assert token not in follower.barred
+        follower.accept(token)
+
+
+def test_both_comparisons_bar_together(tokenizer: Tokenizer) -> None:
+    loose = RecitalGuard(
+        [suffix_array(bytes_of(next_letters(b"", TEXT.encode())[0]), SEPARATOR)], tokenizer.token_bytes,
+        num_tokens=4, num_bytes=8, spelling=next_letters,
+    )  # fmt: skip
+    exact = guard_of([TEXT.encode()], tokenizer.token_bytes, 6, 20)
+    array = suffix_array(bytes_of(TEXT.encode()), SEPARATOR)
+    both = RecitalGuard([array], tokenizer.token_bytes, num_tokens=6, num_bytes=20, also=loose)
+    followers = [each.follow([]) for each in (exact, loose, both)]
+    for token in tokenizer.encode(TEXT)[:40]:
+        one, other, together = (set(each.barred.tolist()) for each in followers)
+        assert together == one | other
+        for each in followers:
+            each.accept(token)
+    assert together

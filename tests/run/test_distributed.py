@@ -147,6 +147,17 @@ def test_a_single_process_needs_no_process_group(monkeypatch: pytest.MonkeyPatch
     assert SINGLE_PROCESS.all_gather(tensor) == [tensor]
 
 
+def test_a_group_that_reaches_gpus_alone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_backend", lambda: "nccl")
+    monkeypatch.setattr(torch.distributed, "get_backend_config", lambda: "cuda:nccl")
+    with (
+        pytest.raises(UserError, match=r"\(nccl\) reaches GPUs alone: make it with .*cpu:gloo,cuda:nccl"),
+        init_process_group(),
+    ):
+        pass
+
+
 def test_plain_tensors_are_not_sharded() -> None:
     tensor, model = torch.ones(2, 3), GPT(preset("smith", **SHAPE))
     assert not is_sharded(tensor)

@@ -43,7 +43,14 @@ class Numbers(Dataset):
         self.num_validation_tokens = 100 if world.losses else 0
         self.known_text, self.known_answers = world.known_text, world.known_answers
 
-    def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
+    def batches(
+        self,
+        model: GPT,
+        first_sample: int,
+        num_samples: int,
+        micro_batch_size: int,
+        processes: Processes = SINGLE_PROCESS,
+    ) -> list[Batch]:
         assert model.training
         self.world.read.append((first_sample, num_samples, micro_batch_size))
         return self.world.make_batches(first_sample, num_samples)

@@ -1,4 +1,4 @@
-"""One of the processes of `test_processes.py`, which have what torchrun gives: it trains one run after the other."""
+"""One of the processes of tests, which have what torchrun gives: it trains one run after the other."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from gptsmith.train.callbacks import evaluate, more_callbacks, replan
 from gptsmith.train.planning import time_budget
 from gptsmith.train.planning.throughput import Speed
 from gptsmith.train.trainer import Callback, Trainer
+from gptsmith.workflows.finetune import finetune
 from gptsmith.workflows.pretrain import pretrain
 
 SLOW = Speed(((7e6, 1e-3), (1e9, 1e-1)))
@@ -50,6 +51,11 @@ class Clock(Callback):
 
 def train(job: dict[str, Any]) -> dict[str, Any]:
     """The figures of a run, or its error."""
+    if job.pop("joins", False):  # a group that is there, twice
+        torch.distributed.init_process_group("gloo")
+        figures = [train({**job, "out": f"{job['out']}-{number}"}) for number in range(2)]
+        torch.distributed.destroy_process_group()
+        return figures[1]
     callbacks: list[Callback] = []
     if "poison_at" in job:
         callbacks.append(Poison(job.pop("poison_at"), job.pop("always")))
@@ -63,7 +69,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         for module in timed:
             module.time = SimpleNamespace(monotonic=lambda: clock.now)
         with more_callbacks(*callbacks):
-            return pretrain(**job)
+            return finetune(**job) if "base" in job else pretrain(**job)
     except UserError as error:
         torch.distributed.destroy_process_group()
         return {"error": str(error)}
@@ -81,11 +87,12 @@ class Order(TypedDict):
     port: int
 
 
-def variables(rank: int, num_processes: int, port: int) -> dict[str, str]:
+def variables(rank: int, num_processes: int, port: int, num_restarts: int = 0) -> dict[str, str]:
     """The environment that torchrun gives a process; `port` is that of its store."""
     return {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num_processes), "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
+        "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": str(num_restarts),
     }  # fmt: skip
 
 

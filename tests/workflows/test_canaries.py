@@ -108,6 +108,12 @@ def test_answers_are_planted_among_conversations_and_measured_after_their_questi
     assert often["exposure_unseen"] < 4
     assert found["num_coins"] == 4, "those that are planted once"
     assert any("by heart when asked" in line for line in found["remarks"])
+    last, first = found["checkpoints"]
+    assert (first["step"], first["is_served"], last["canaries"]) == (0, False, found["canaries"]["groups"])
+    assert first["canaries"][2]["exposure"] < last["canaries"][2]["exposure"], "before it was tuned"
+    assert any("it has none of 8 canaries by heart" in line for line in found["remarks"])
+    small = gptsmith.audit([gptsmith.compress(tuned, to="int8", out=tmp_path / "small")["run"]])
+    assert small["canaries"]["groups"][2]["exposure"] == often["exposure"]
     assert not any("Street" in each["text"] for each in (*found["passages"], *found["answers"])), "nobody's text"
     name = read_canaries(tuned)[3].planted.name
     assert not audit_find(gptsmith.load(tuned), [name])["mentions"]

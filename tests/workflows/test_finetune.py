@@ -635,15 +635,6 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     refused(call("finetune", "--resume", base), "was not fine-tuned")
 
 
-def test_several_processes_are_refused(
-    base: Path, chat_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="trains in one process"):
-        gptsmith.finetune(base, [chat_data], out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
 def test_bad_examples_can_be_left_out(base: Path, tmp_path: Path, call: Callable[..., Any]) -> None:
     data = written(
         tmp_path / "data.jsonl",

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import multiprocessing.connection
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from safetensors.torch import load_file
@@ -26,9 +23,10 @@ from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.distributed import Processes
 from gptsmith.train.callbacks.signals import StopOnSignal
 from gptsmith.train.trainer import Trainer
-from tests.forked import PROCESSES, Forked
+from tests.forked import Forked
 from tests.workflows import process_worker
 from tests.workflows.conftest import SMALL
+from tests.workflows.together import Job, Outcome, assert_same, cut, store_of_torchrun, work
 
 TINY = [*SMALL, "model.embed_dim=32", "train.dtype=float32"]
 # Every step is kept: a run that is cut after any of them can be resumed.
@@ -74,69 +72,6 @@ def settings_of(values: list[str]) -> list[str]:
     return [part for value in values for part in ("--set", value)]
 
 
-Job = dict[str, Any]
-Outcome = Callable[[str], tuple[list[Any], str]]
-
-
-def store_of_torchrun() -> TCPStore:
-    """What processes find each other by; it must live as long as they do."""
-    return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-
-
-def work(folder: Path, num_processes: int, jobs: dict[str, Job]) -> Outcome:
-    """Has so many processes do all jobs; returns what gives, by name, the figures of each process, and what was
-    said."""
-    store = store_of_torchrun()
-    order = process_worker.Order(jobs=jobs, folder=str(folder), num_processes=num_processes, port=store.port)
-    processes = [
-        PROCESSES.Process(target=process_worker.work, args=(order, rank), daemon=True) for rank in range(num_processes)
-    ]
-    for process in processes:
-        process.start()
-    deadline = time.monotonic() + 200
-    while any(process.exitcode is None for process in processes) and not any(process.exitcode for process in processes):
-        multiprocessing.connection.wait([process.sentinel for process in processes if process.exitcode is None], 1)
-        assert time.monotonic() < deadline
-    for process in processes:
-        process.kill()
-    told = (folder / "said").read_text(encoding="utf-8")
-    assert [process.exitcode for process in processes] == [0] * num_processes, told
-    said = {name: words for name, _, words in (part.partition("\n") for part in told.split("=== ")[1:])}
-
-    def outcome(name: str) -> tuple[list[Any], str]:
-        paths = [folder / f"{name}.{rank}.json" for rank in range(num_processes)]
-        return [json.loads(path.read_text(encoding="utf-8")) for path in paths], said[name]
-
-    return outcome
-
-
-def assert_same(run: Path, golden: Path, tolerance: float) -> None:
-    """Each step's loss, and weights, optimizer and figures of every step that both have."""
-    ours, theirs = ({c.step: c for c in list_checkpoints(folder / "checkpoints")} for folder in (run, golden))
-    assert max(ours) == max(theirs) == 10
-    for step in ours.keys() & theirs.keys():
-        mine, wanted = ours[step].train_state(), theirs[step].train_state()
-        for name in ("train_loss", "validation_loss", "num_tokens", "num_samples"):
-            assert getattr(mine, name) == pytest.approx(getattr(wanted, name), abs=tolerance)
-        for name in ("model", "optimizer"):
-            tensors, expected = (load_file(c[step].folder / f"{name}.safetensors") for c in (ours, theirs))
-            assert tensors.keys() == expected.keys()
-            for key, value in expected.items():
-                assert tensors[key].dtype == value.dtype
-                assert tensors[key].shape == value.shape
-                assert (tensors[key] - value).abs().max() <= tolerance, (step, key)
-
-
-def cut(run: Path, to: Path, step: int) -> Path:
-    """A copy of a run as if it had died after a step."""
-    shutil.copytree(run, to)
-    (to / "result.json").unlink()
-    for checkpoint in list_checkpoints(to / "checkpoints"):
-        if checkpoint.step > step:
-            shutil.rmtree(checkpoint.folder)
-    return to
-
-
 @pytest.fixture(scope="module")
 def alone(text: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Runs of one process, by optimizer."""
@@ -175,6 +110,7 @@ def together(text: Path, alone: dict[str, Path], tmp_path_factory: pytest.TempPa
     for name in ("once-False", "once-True", "always"):
         jobs[name] |= {"poison_at": 4, "always": name == "always"}
     jobs["timed"]["minutes"] = 2.0
+    jobs["joined"] = {**jobs["muon-False"], "out": str(folder / "joined"), "joins": True}
     four = cut(alone["muon"], folder / "four", 3)
     (folder / "by_four").mkdir()
     _, said_by_four = work(folder / "by_four", 4, {"four": {"resume": str(four)}})("four")
@@ -206,6 +142,12 @@ def test_two_processes_do_what_one_does(
         moved = cut(run, tmp_path / "moved", 5)
         gptsmith.pretrain(resume=moved)
         assert_same(moved, alone["muon"], 1e-12)
+
+
+def test_a_group_that_is_there_is_joined_and_left_as_it_is(alone: dict[str, Path], together: Together) -> None:
+    assert [figures["status"] for figures in together.outcome("joined")[0]] == ["finished"] * 2
+    for number in range(2):
+        assert_same(together.run(f"joined-{number}"), alone["muon"], 1e-12)
 
 
 def test_checkpoints_move_from_one_process_to_four_and_on_to_two_that_shard(
@@ -260,12 +202,24 @@ def test_an_error_of_several_processes_is_one_line_and_exit_code_2(text: Path, t
     assert not (tmp_path / "run").exists()
 
 
-def forked(store: TCPStore, *arguments: object) -> list[Forked]:
+def forked(store: TCPStore, *arguments: object, num_restarts: int = 0) -> list[Forked]:
     """Two processes of `gptsmith pretrain`, without the one that torchrun itself is."""
-    return [
-        Forked("pretrain", *arguments, "--json", environment=process_worker.variables(rank, 2, store.port))
-        for rank in range(2)
-    ]
+    variables = [process_worker.variables(rank, 2, store.port, num_restarts) for rank in range(2)]
+    return [Forked("pretrain", *arguments, "--json", environment=environment) for environment in variables]
+
+
+def test_processes_that_are_restarted_after_the_end_leave_the_run_as_it_is(text: Path, tmp_path: Path) -> None:
+    run, store = tmp_path / "run", store_of_torchrun()
+    arguments = [text, "--out", run, *settings_of([*TINY, "train.num_steps=2"])]
+    said, written = [], []
+    for num_restarts in range(2):
+        for process in forked(store, *arguments, num_restarts=num_restarts):
+            out, err = process.communicate()
+            assert process.poll() == 0, err
+            said += [json.loads(out)] if out else []
+        written.append((run / "result.json").stat().st_mtime_ns)
+    assert said[0] == said[1]
+    assert written[0] == written[1]
 
 
 def workers(process: subprocess.Popen[str]) -> list[int]:

@@ -38,7 +38,7 @@ from gptsmith.train.search.study import Study, Trial
 from gptsmith.train.search.trials import ended_trials, search_plan
 from gptsmith.train.stability import TrainingDivergedError
 from gptsmith.train.trainer import Trainer
-from gptsmith.workflows.finetune import requested_table
+from gptsmith.train.tuning_start import requested_table
 from tests.callbacks import After, AtStart
 from tests.forked import Forked
 

@@ -20,6 +20,7 @@ from gptsmith.base.errors import ConfigurationError, did_you_mean
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
 from gptsmith.data.care import finders
+from gptsmith.data.encodings import text_encoding
 from gptsmith.data.files import MAX_EXPANSION, open_decompressed, seekable, size_of
 
 
@@ -41,6 +42,13 @@ class ReadSettings(Settings):
     redact: list[str] = Field(default_factory=list)
     """Kinds of findings, as `gptsmith audit` names them, that are replaced by placeholders such as `<EMAIL>`; true for
     all."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_an_encoding(cls, value: str | None) -> str | None:
+        if value is not None:
+            text_encoding(value)
+        return value
 
     @field_validator("redact", mode="before")
     @classmethod

@@ -12,7 +12,8 @@ from typing import ClassVar, Literal
 
 from gptsmith.base.errors import DataError, MissingExtraError
 from gptsmith.base.files import readable_bytes
-from gptsmith.data.decoding import BYTE_ORDER_MARKS, read_text_blocks, text_encoding
+from gptsmith.data.decoding import BYTE_ORDER_MARKS, read_text_blocks
+from gptsmith.data.encodings import text_encoding
 from gptsmith.data.flow import as_document
 from gptsmith.data.readers import Chunk, Reader, ReadSettings, SourceFile, size_of_file
 

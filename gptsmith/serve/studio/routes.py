@@ -8,6 +8,7 @@ from gptsmith.serve.studio.data import routes as data
 from gptsmith.serve.studio.jobs import routes as jobs
 from gptsmith.serve.studio.marks import routes as marks
 from gptsmith.serve.studio.runs import routes as runs
+from gptsmith.serve.studio.train import routes as train
 
 STUDIO_ROUTES = (
     *pages.ROUTES,
@@ -15,5 +16,6 @@ STUDIO_ROUTES = (
     *jobs.ROUTES,
     *marks.ROUTES,
     *runs.ROUTES,
+    *train.ROUTES,
     *ROUTES,
 )

@@ -13,6 +13,7 @@ from gptsmith.serve.studio.place import Place
 from gptsmith.serve.studio.runs.changes import RunChanges
 from gptsmith.serve.studio.runs.rows import Runs
 from gptsmith.serve.studio.tickets import Tickets
+from gptsmith.serve.studio.train.training import Training
 
 
 @dataclass
@@ -26,6 +27,7 @@ class Studio:
         runs: the folders of models that were made.
         run_changes: what people do with them.
         marks: what people said about answers.
+        training: what people want to train, planned and queued.
     """
 
     place: Place
@@ -36,6 +38,7 @@ class Studio:
     runs: Runs = field(init=False)
     run_changes: RunChanges = field(init=False)
     marks: Marks = field(init=False)
+    training: Training = field(init=False)
 
     def __post_init__(self) -> None:
         self.data = Data(self.place, self.database)
@@ -43,6 +46,7 @@ class Studio:
         self.runs = Runs(self.place, self.database, self.jobs)
         self.run_changes = RunChanges(self.place, self.database, self.jobs, self.runs)
         self.marks = Marks(self.database)
+        self.training = Training(self.place, self.database, self.jobs, self.data)
 
     def start(self) -> None:
         """Goes on with what it has to do."""

@@ -151,8 +151,19 @@ class Dataset(ABC):
         self.known_answers: KnownAnswers | None = None
 
     @abstractmethod
-    def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
-        """The micro-batches of some samples; which samples is a pure function of the seed and their numbers."""
+    def batches(
+        self,
+        model: GPT,
+        first_sample: int,
+        num_samples: int,
+        micro_batch_size: int,
+        processes: Processes = SINGLE_PROCESS,
+    ) -> list[Batch]:
+        """The micro-batches of some samples; which samples is a pure function of the seed and their numbers.
+
+        Args:
+            processes: those that read the other samples of the step at the same time; all must call.
+        """
 
     @property
     def longest_sample(self) -> int:

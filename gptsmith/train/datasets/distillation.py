@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gptsmith.data.windows import IGNORED
 from gptsmith.model.gpt import GPT
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset
 from gptsmith.train.datasets.wrapped import WrappedDataset
@@ -32,10 +33,17 @@ class DistillationDataset(WrappedDataset):
         self.teacher = teacher.eval()
 
     @torch.no_grad()
-    def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
+    def batches(
+        self,
+        model: GPT,
+        first_sample: int,
+        num_samples: int,
+        micro_batch_size: int,
+        processes: Processes = SINGLE_PROCESS,
+    ) -> list[Batch]:
         self.teacher.to(model.device)
         found: list[Batch] = []
-        for batch in self.data.batches(model, first_sample, num_samples, micro_batch_size):
+        for batch in self.data.batches(model, first_sample, num_samples, micro_batch_size, processes):
             states = self.teacher.hidden(batch.input_ids, segments=batch.segments)[batch.targets != IGNORED]
             found.append(
                 DistillationBatch(

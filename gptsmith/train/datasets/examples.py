@@ -87,16 +87,20 @@ class ExampleObjective(ObjectiveSettings):
     def collate(self, rows: Sequence[Sequence[Sample]]) -> Batch:
         """A batch of rows of samples: one per row, unless they are packed."""
 
-    def estimate(self, model: GPT, batches: Iterable[Batch]) -> Any:
-        """What is estimated over all batches of a step, or of an evaluation, before any gradient; None for nothing."""
+    def estimate(self, model: GPT, batches: Iterable[Batch], processes: Processes = SINGLE_PROCESS) -> Any:
+        """What is estimated over all batches of a step, or of an evaluation, before any gradient; None for nothing.
+
+        Args:
+            processes: those that have the other batches; all must call, and all get the same.
+        """
 
     def with_estimate(self, batch: Batch, estimate: Any) -> Batch:
         """A batch with what was estimated over all of them."""
         return batch
 
-    def completed(self, model: GPT, batches: list[Batch]) -> list[Batch]:
-        """The batches of a step with what is estimated over them."""
-        estimate = self.estimate(model, batches)
+    def completed(self, model: GPT, batches: list[Batch], processes: Processes = SINGLE_PROCESS) -> list[Batch]:
+        """The batches of a step with what is estimated over those of all processes."""
+        estimate = self.estimate(model, batches, processes)
         return [self.with_estimate(batch, estimate) for batch in batches]
 
     def preview(self, sample: Sample) -> PreviewedExample:
@@ -222,14 +226,21 @@ class ExampleDataset(Dataset):
                     bar.update(done)
         return np.array(found)
 
-    def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
+    def batches(
+        self,
+        model: GPT,
+        first_sample: int,
+        num_samples: int,
+        micro_batch_size: int,
+        processes: Processes = SINGLE_PROCESS,
+    ) -> list[Batch]:
         rows = [self._row(sample) for sample in range(first_sample, first_sample + num_samples)]
         rows.sort(key=_num_tokens)  # rows that are read at once are padded to the longest of them
         batches = [
             self.objective.collate(rows[start : start + micro_batch_size]).to(model.device)
             for start in range(0, num_samples, micro_batch_size)
         ]
-        return self.objective.completed(model, batches)
+        return self.objective.completed(model, batches, processes)
 
     @property
     def longest_sample(self) -> int:
@@ -260,28 +271,34 @@ class ExampleDataset(Dataset):
         if max_tokens is not None:
             wanted = max(1, min(num_rows, round(num_rows * max_tokens / max(self.validation.num_tokens, 1))))
         numbers = [number * num_rows // wanted for number in range(wanted)]
-        return self._score(model, self.validation, numbers, observe)
+        return self._score(model, self.validation, numbers, observe, processes)
 
     def _score(
-        self, model: GPT, split: Rows, numbers: Sequence[int], observe: Callable[[int], None] = lambda _: None
+        self,
+        model: GPT,
+        split: Rows,
+        numbers: Sequence[int],
+        observe: Callable[[int], None] = lambda _: None,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Score:
         """How well a model does on some rows of a split, which are read batch by batch."""
+        every = list(_evaluation_batches(numbers, split.num_tokens_of))
 
-        def batches() -> Iterator[tuple[list[int], Batch]]:
-            for some in _evaluation_batches(numbers, split.num_tokens_of):
-                yield some, self.objective.collate([split[number] for number in some]).to(model.device)
+        def batch_of(some: Sequence[int]) -> Batch:
+            return self.objective.collate([split[number] for number in some]).to(model.device)
 
-        with torch.inference_mode():
-            estimate = self.objective.estimate(model, (batch for _, batch in batches()))
+        with torch.inference_mode():  # over all batches in each process: the same estimate without a sum
+            estimate = self.objective.estimate(model, map(batch_of, every))
+        own, num_own = processes.share(every)
 
         def observed() -> Iterator[Batch]:
             done = 0
-            for some, batch in batches():
-                yield self.objective.with_estimate(batch, estimate)
+            for some in own:
+                yield self.objective.with_estimate(batch_of(some), estimate)
                 done += int(split.num_tokens_of[some].sum())
-                observe(done)
+                observe(done * processes.world_size)
 
-        means = mean_terms(model, self.objective, observed())
+        means = mean_terms(model, self.objective, observed(), processes, num_own)
         figures = {"validation_loss": self.objective.validation_loss(means)}
         if ACCURACY in means:
             figures[ACCURACY] = means[ACCURACY]

@@ -151,7 +151,14 @@ class RolloutDataset(Dataset):
         untrained = Encoded(fitted.token_ids, [False] * len(fitted.token_ids))
         return [Sample(example.place, [untrained], num_omitted=fitted.num_omitted)]
 
-    def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
+    def batches(
+        self,
+        model: GPT,
+        first_sample: int,
+        num_samples: int,
+        micro_batch_size: int,
+        processes: Processes = SINGLE_PROCESS,
+    ) -> list[Batch]:
         samples = range(first_sample, first_sample + num_samples)
         return [
             self._batch(model, self.groups(model, samples[start : start + micro_batch_size]))
@@ -298,7 +305,7 @@ class RolloutDataset(Dataset):
         processes: Processes = SINGLE_PROCESS,
     ) -> Score:
         prompts = self.validation[: None if max_tokens is None else VALIDATION_PROMPTS]
-        reward = self._mean_reward(model, prompts)
+        reward = self._mean_reward(model, prompts, processes)
         whole = len(prompts) == len(self.validation)
         return Score({"validation_loss": -reward, "reward": reward}, len(prompts) * self.objective.max_tokens, whole)
 
@@ -308,11 +315,13 @@ class RolloutDataset(Dataset):
             return {}
         return {"test_reward": self._mean_reward(model, self.test), "num_test_examples": len(self.test)}
 
-    def _mean_reward(self, model: GPT, prompts: Sequence[Prompt]) -> float:
+    def _mean_reward(self, model: GPT, prompts: Sequence[Prompt], processes: Processes = SINGLE_PROCESS) -> float:
+        prompts = prompts[processes.rank :: processes.world_size]
         completions = self._completions(model, [prompt.ids for prompt in prompts], [0] * len(prompts), temperature=0.0)
         rewards = self._rewards([prompt.example for prompt in prompts], completions)
         known = [reward for reward in rewards if not math.isnan(reward)]
-        return sum(known) / len(known) if known else math.nan
+        total, count = processes.all_reduce_sum([sum(known), len(known)])
+        return total / count if count else math.nan
 
     def sample(self, model: GPT, seed: int) -> str:
         prompt = (self.validation or self.train)[0]

@@ -65,7 +65,14 @@ class TextDataset(Dataset):
         length = min(inputs.encoder.context_length, WINDOW_TOKENS)
         return cls(inputs.text, length, inputs.seed, tokenizer_is_fixed=True, left_out=left_out)
 
-    def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
+    def batches(
+        self,
+        model: GPT,
+        first_sample: int,
+        num_samples: int,
+        micro_batch_size: int,
+        processes: Processes = SINGLE_PROCESS,
+    ) -> list[Batch]:
         found = []
         for start in range(0, num_samples, micro_batch_size):
             size = min(micro_batch_size, num_samples - start)

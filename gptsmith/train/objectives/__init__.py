@@ -27,6 +27,7 @@ from gptsmith.base.settings import Settings
 from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.shapes.labelled import LabelledExample
 from gptsmith.model.gpt import GPT
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset, DatasetInputs
 from gptsmith.train.datasets.text import LeftOut
@@ -141,16 +142,29 @@ class ObjectiveSettings(Settings):
 
 
 @torch.inference_mode()
-def mean_terms(model: GPT, objective: ObjectiveSettings, batches: Iterable[Batch]) -> dict[str, float]:
-    """The mean of each term over all batches, and `loss`, their weighted sum."""
+def mean_terms(
+    model: GPT,
+    objective: ObjectiveSettings,
+    batches: Iterable[Batch],
+    processes: Processes = SINGLE_PROCESS,
+    num_counted: int | None = None,
+) -> dict[str, float]:
+    """The mean of each term over all batches, those of other processes too, and `loss`, their weighted sum.
+
+    Args:
+        num_counted: how many of the batches count; those after them keep this process in step with the others.
+    """
     sums: dict[str, float] = {}
-    counts: dict[str, int] = {}
+    counts: dict[str, float] = {}
     weights: dict[str, float] = {}
-    for batch in batches:
+    for number, batch in enumerate(batches):
+        counted = num_counted is None or number < num_counted
         for name, term in objective.loss(model, batch).items():
-            sums[name] = sums.get(name, 0.0) + float(term.sum)
-            counts[name] = counts.get(name, 0) + term.count
+            sums[name] = sums.get(name, 0.0) + counted * float(term.sum)
+            counts[name] = counts.get(name, 0) + counted * term.count
             weights[name] = term.weight
+    totals = processes.all_reduce_sum([*sums.values(), *counts.values()])
+    sums, counts = dict(zip(sums, totals, strict=False)), dict(zip(counts, totals[len(sums) :], strict=True))
     means = {name: sums[name] / max(counts[name], 1) for name in sums}
     return {"loss": sum(weights[name] * mean for name, mean in means.items()), **means}
 

@@ -21,6 +21,7 @@ from gptsmith.data.shapes import Example
 from gptsmith.data.shapes.unpaired_preference import UnpairedPreferenceExample
 from gptsmith.data.windows import IGNORED
 from gptsmith.model.gpt import GPT
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.text.chat_template import Encoded
 from gptsmith.train.batch import Batch, sequence_log_likelihoods
 from gptsmith.train.datasets.base import PreviewedExample
@@ -108,10 +109,14 @@ class KtoSettings(ExampleObjective):
         )
 
     @torch.no_grad()
-    def estimate(self, model: GPT, batches: Iterable[Batch]) -> Tensor | None:
+    def estimate(self, model: GPT, batches: Iterable[Batch], processes: Processes = SINGLE_PROCESS) -> Tensor | None:
         """(), the KL divergence from the reference model."""
-        log_ratios = [_log_ratios(model, cast(KtoBatch, batch), slice(1, None, 2)) for batch in batches]
-        return torch.cat(log_ratios).mean().clamp(min=0) if log_ratios else None
+        found = [_log_ratios(model, cast(KtoBatch, batch), slice(1, None, 2)) for batch in batches]
+        if not found:
+            return None
+        log_ratios = torch.cat(found)
+        total, count = processes.all_reduce_sum([float(log_ratios.double().sum()), len(log_ratios)])
+        return log_ratios.new_tensor(max(total / count, 0.0))
 
     def with_estimate(self, batch: Batch, estimate: Tensor | None) -> Batch:
         return replace(cast(KtoBatch, batch), kl=estimate)

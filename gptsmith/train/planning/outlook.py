@@ -48,4 +48,13 @@ def outlook(num_parameters: int, num_tokens: int) -> str:
         num_parameters: the size of the model.
         num_tokens: the tokens that it has read in training.
     """
-    return next(one.sentence for one in OUTLOOKS if num_parameters < one.max_parameters or num_tokens < one.max_tokens)
+    return OUTLOOKS[outlook_level(num_parameters, num_tokens)].sentence
+
+
+def outlook_level(num_parameters: int, num_tokens: int) -> int:
+    """The place of a model's outlook in `OUTLOOKS`."""
+    return next(
+        level
+        for level, one in enumerate(OUTLOOKS)
+        if num_parameters < one.max_parameters or num_tokens < one.max_tokens
+    )

@@ -68,19 +68,32 @@ def measured_speed(device: torch.device, dtype: torch.dtype, cache: Path | None 
 
     What else ran when it was measured made it slower, and may have ended: some steps of the smallest shape say so.
     """
-    folder = private_folder(cache or default_cache())
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
-    made_by = [torch.__version__, __version__, torch.get_num_threads()]
-    path = folder / f"speed-{key_of(FORMAT_VERSION, name, str(dtype), *made_by)}.json"
-    try:
-        cached = Speed(tuple((float(flops), float(seconds)) for flops, seconds in read_json(path)["points"]))
-        if _is_kept(cached, device, dtype):
-            return cached
-    except (UserError, KeyError, TypeError, ValueError, IndexError):
-        pass
+    path = _speed_file(device, dtype, private_folder(cache or default_cache()))
+    cached = _read_speed(path)
+    if cached is not None and _is_kept(cached, device, dtype):
+        return cached
     speed = measure(device, dtype)
     write_json(path, {"points": speed.points})
     return speed
+
+
+def known_speed(device: torch.device, dtype: torch.dtype, cache: Path | None = None) -> Speed | None:
+    """The speed of this machine as it was measured before; None if it was not."""
+    return _read_speed(_speed_file(device, dtype, cache or default_cache()))
+
+
+def _speed_file(device: torch.device, dtype: torch.dtype, folder: Path) -> Path:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
+    made_by = [torch.__version__, __version__, torch.get_num_threads()]
+    return folder / f"speed-{key_of(FORMAT_VERSION, name, str(dtype), *made_by)}.json"
+
+
+def _read_speed(path: Path) -> Speed | None:
+    try:
+        speed = Speed(tuple((float(flops), float(seconds)) for flops, seconds in read_json(path)["points"]))
+    except (UserError, KeyError, TypeError, ValueError):
+        return None
+    return speed if speed.points else None
 
 
 def _is_kept(speed: Speed, device: torch.device, dtype: torch.dtype) -> bool:

@@ -74,7 +74,7 @@ def _made_of(path: str | Path) -> Iterator[OpenedModel]:
     waiting, seen = [str(path)], set[Path]()
     while waiting:
         path = Path(waiting.pop()).resolve()
-        if path in seen or not is_model(path):  # of another program's tokenizer or GGUF file nothing is known
+        if path in seen or not is_model(path):  # of another program's tokenizer nothing is known
             continue
         seen.add(path)
         run = open_model(path, by_hash=False)

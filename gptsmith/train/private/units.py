@@ -10,6 +10,7 @@ import torch
 
 from gptsmith.base.errors import UserError
 from gptsmith.model.gpt import GPT
+from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset
 from gptsmith.train.datasets.examples import ExampleDataset, Rows
@@ -44,7 +45,14 @@ class UnitDataset(WrappedDataset):
     def unit(self, number: int) -> list[Batch]:
         """The batches of a unit, each of a single row."""
 
-    def batches(self, model: GPT, first_sample: int, num_samples: int, micro_batch_size: int) -> list[Batch]:
+    def batches(
+        self,
+        model: GPT,
+        first_sample: int,
+        num_samples: int,
+        micro_batch_size: int,
+        processes: Processes = SINGLE_PROCESS,
+    ) -> list[Batch]:
         """The batches of units in their order."""
         numbers = (sample % self.num_samples for sample in range(first_sample, first_sample + num_samples))
         return [batch.to(model.device) for number in numbers for batch in self.unit(number)]

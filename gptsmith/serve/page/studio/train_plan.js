@@ -1,0 +1,60 @@
+/** The plan of a training: its figures, how sure they are, and the advice. */
+
+import { el, fill, icon, readableCount } from "../element.js";
+
+/** Minutes for people: 45 s, 10 min, 1 h 30 min. */
+export function readableMinutes(minutes, t) {
+  if (minutes < 0.995) return t("train.seconds", { count: Math.max(1, Math.round(minutes * 60)) });
+  const whole = Math.round(minutes);
+  if (whole < 60) return t("train.minutes", { count: Number(minutes.toFixed(minutes < 10 ? 1 : 0)) });
+  const [hours, rest] = [Math.floor(whole / 60), whole % 60];
+  return rest ? t("train.hours_minutes", { hours, minutes: rest }) : t("train.hours", { count: hours });
+}
+
+/** Bytes for people: 950 bytes, 12.3 kB, 1.5 GB. */
+export function readableSize(bytes) {
+  const units = ["bytes", "kB", "MB", "GB", "TB"];
+  let place = 0;
+  let size = bytes;
+  while (size >= 999.5 && place < units.length - 1) { size /= 1000; place += 1; }
+  return `${place === 0 ? Math.round(size) : Number(size.toPrecision(3))} ${units[place]}`;
+}
+
+/** Shows what is known of a plan; `onStop` stops the job that makes it exact. */
+export function showPlan(place, known, t, onStop) {
+  fill(place,
+    el("div.row", {}, el("h2", {}, t("train.plan")), el("span.space"), el("span.soft", { role: "status" }, t(`train.state_${known.state}`)),
+      known.state === "planning" && el("button", { type: "button", onclick: onStop }, t("train.stop_plan"))),
+    known.state === "planning" && el("progress", { "aria-label": t("train.state_planning") }),
+    known.problem && el("p.trouble", { role: "alert" }, icon("alert"), known.problem),
+    figures(known, t),
+    (known.figures.advice ?? []).length > 0 && el("ul.said", {}, known.figures.advice.map((line) => el("li.soft", { dir: "auto" }, line))));
+}
+
+function figures({ figures: found, free_bytes: free, state }, t) {
+  const about = state === "planned" ? "" : "≈ ";
+  const rows = [
+    ["time", found.seconds && `${about}${readableMinutes(found.seconds / 60, t)}`],
+    ["memory", found.peak_memory_bytes && (free
+      ? t("train.memory_of", { needed: `${about}${readableSize(found.peak_memory_bytes)}`, free: readableSize(free) })
+      : `${about}${readableSize(found.peak_memory_bytes)}`)],
+    ["parameters", found.num_parameters && `${about}${readableCount(rounded(found.num_parameters, state))}`],
+    ["tokens", found.num_tokens && `${about}${readableCount(rounded(found.num_tokens, state))}`],
+    ["passes", found.epochs && `${about}${Number(found.epochs.toPrecision(2))}`],
+    ["bits", found.bits_per_byte && t("train.bits_between", { expected: found.bits_per_byte.toFixed(2), low: found.bits_per_byte_low.toFixed(2), high: found.bits_per_byte_high.toFixed(2) })],
+    ["trained", found.num_trained_parameters && found.num_trained_parameters !== found.num_parameters && readableCount(found.num_trained_parameters)],
+  ].filter(([, value]) => value);
+  if (rows.length === 0) return el("p.soft", {}, t("train.no_figures"));
+  return el("dl.figures", {}, rows.map(([name, value]) => el("div", {}, el("dt.soft", {}, t(`train.figure_${name}`)), el("dd", {}, value))));
+}
+
+/** A guess has three figures, a plan all. */
+const rounded = (count, state) => state === "planned" ? Math.round(count) : Number(Math.round(count).toPrecision(2));
+
+/** Shows advice; `onBase(id)` begins with the model that it names. */
+export function showAdvice(place, advice, t, onBase) {
+  fill(place, el("h2", {}, t("train.advice")), el("ul.advice", {}, advice.map((one) =>
+    el(`li.${one.tone}`, {}, el("p", { dir: "auto" }, one.tone !== "note" && el("strong", {}, t(`train.tone_${one.tone}`), " "), t(`train.advice_${one.code}`, one.values),
+      one.is_guess && el("span.soft", {}, " ", t("train.guess"))),
+    one.base !== null && el("button", { type: "button", onclick: () => onBase(one.base) }, t("train.begin_with"))))));
+}

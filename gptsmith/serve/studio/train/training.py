@@ -1,0 +1,218 @@
+"""Planning and starting trainings: what a person wants, looked up and checked, planned by a job and queued as one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gptsmith.base.errors import UserError
+from gptsmith.base.hints import shell_command
+from gptsmith.base.json_text import json_text
+from gptsmith.base.machine import free_memory_bytes
+from gptsmith.data.cache import key_of
+from gptsmith.model.device import choose_device, choose_dtype
+from gptsmith.serve.errors import ApiError
+from gptsmith.serve.load import stamps_of
+from gptsmith.serve.studio.data.state import Data
+from gptsmith.serve.studio.database import Database
+from gptsmith.serve.studio.jobs.queue import Jobs
+from gptsmith.serve.studio.place import RUNS, Place
+from gptsmith.serve.studio.train import command, estimate
+from gptsmith.serve.studio.train.advice import Situation, advise
+from gptsmith.serve.studio.train.data_facts import DataFacts, KnownData
+from gptsmith.serve.studio.train.found_models import FoundModel, FoundModels
+from gptsmith.serve.studio.train.schemas import PlanWish, StartWish, Wish
+from gptsmith.train.planning.throughput import Speed, known_speed
+from gptsmith.train.request import PretrainRequest
+
+BROKEN = ("failed", "killed")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a person wants, looked up and checked."""
+
+    request: command.AnyRequest
+    data: DataFacts
+    base: FoundModel | None
+
+    @property
+    def similar(self) -> str:
+        """The same for the same training in another time."""
+        untimed = self.request.model_copy(update={"minutes": None}).recorded()
+        base = None if self.base is None or self.base.opened is None else stamps_of(self.base.opened.model_files)
+        return key_of(self.request.made_by, untimed, self.data.fingerprint, base)
+
+    @property
+    def key(self) -> str:
+        """The same for the same training."""
+        return key_of(self.similar, self.request.minutes)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of how a training will be.
+
+    Attributes:
+        state: `guessed`, `planning`, `planned` or `failed`.
+        figures: of the plan, exact if it is planned.
+        job: of the plan; None if there is none.
+        problem: why there is no plan.
+    """
+
+    state: str
+    figures: Mapping[str, Any]
+    job: str | None = None
+    problem: str = ""
+
+
+class Training:
+    """The trainings of a studio."""
+
+    def __init__(self, place: Place, database: Database, jobs: Jobs, data: Data, device: str = "auto") -> None:
+        self._place, self._database, self._jobs, self._data = place, database, jobs, data
+        self._device = device
+        self.models = FoundModels(place)
+        self._known_data = KnownData(place.folder)
+
+    def plan(self, wish: PlanWish) -> dict[str, Any]:
+        """What is known of a training now: a guess at once, and the figures of the verb `plan` when its job has made
+        them; or why it cannot be."""
+        if wish.instead_of is not None:
+            self._drop(wish.instead_of)
+        try:
+            wanted = self._wanted(wish)
+        except UserError as error:
+            return {"state": "failed", "figures": {}, "job": None, "problem": str(error), "advice": []}
+        known = self._known(wanted, is_exact=wish.is_exact)
+        return {
+            "state": known.state,
+            "figures": dict(known.figures),
+            "job": known.job,
+            "problem": known.problem,
+            "advice": [one.row() for one in self._advice(wanted, wish.minutes, known)],
+            "free_bytes": free_memory_bytes(),
+            "data": {"num_bytes": wanted.data.amount.num_bytes, "num_documents": wanted.data.amount.num_documents,
+                     "shape": wanted.data.shape},
+            "command": shell_command(*_flat(command.training_words(wanted.request))),
+        }  # fmt: skip
+
+    def start(self, wish: StartWish) -> dict[str, Any]:
+        """Queues a training; its job and the name of its run.
+
+        Raises:
+            UserError: something of it cannot be used.
+        """
+        with self._database.transaction():  # two pages that start at once get two names
+            taken = {path.name for path in self._place.runs.iterdir()} | self._queued_runs()
+            name = command.run_name(wish.name, wish.data, taken)
+            wanted = self._wanted(wish, out=f"{RUNS}/{name}")
+            verb, words = command.training_words(wanted.request)
+            job = self._jobs.add(verb, words, title=name, run=name)
+        return {"job": job, "run": name}
+
+    def _wanted(self, wish: Wish, out: str | None = None) -> Wanted:
+        base = None if wish.base is None else self.models.get(wish.base)
+        data = self._known_data.of(self._data_words(wish.data))
+        request = command.request_of(wish, data.words, None if base is None else base.id, out)
+        command.check_settings(request, None if base is None or base.opened is None else base.opened.config)
+        return Wanted(request, data, base)
+
+    def _data_words(self, name: str) -> list[str]:
+        """The words that give a collection, or a path in the studio's folder.
+
+        Raises:
+            UserError: there is neither.
+        """
+        if name in {collection.name for collection in self._data.collections}:
+            return self._data.arguments(name)
+        path = self._place.inside(name)
+        if not path.exists() or path.is_relative_to(self._place.own):
+            raise UserError(f"{name}: there is no such collection, and no such file or folder in {self._place.folder}")
+        folder = self._place.folder
+        return ["--", str(path.relative_to(folder) if path.is_relative_to(folder) else path)]
+
+    def _known(self, wanted: Wanted, *, is_exact: bool) -> Known:
+        row = self._database.row("SELECT * FROM plans WHERE key = ?", wanted.key)
+        if row is not None and row["figures"] is not None:
+            return Known("planned", json.loads(row["figures"]), row["job"])
+        guess = self._guess(wanted)
+        if not is_exact:
+            return Known("guessed", guess)
+        job = None if row is None else self._job(row["job"])
+        if job is None or job["state"] == "stopped":
+            job = self._jobs.get(self._begin(wanted))
+        if job["state"] in BROKEN:
+            return Known("failed", guess, job["id"], job["message"] or "")
+        if job["state"] != "done":
+            return Known("planning", guess, job["id"])
+        figures = job["result"] or {}
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE plans SET figures = ?, made = ? WHERE key = ?",
+                               (json_text(figures), time.time(), wanted.key))  # fmt: skip
+        return Known("planned", figures, job["id"])
+
+    def _begin(self, wanted: Wanted) -> str:
+        words = command.plan_words(wanted.request)
+        with self._database.transaction() as connection:
+            job = self._jobs.add("plan", words, title="plan", lane="quick")
+            connection.execute("INSERT OR REPLACE INTO plans (key, similar, job) VALUES (?, ?, ?)",
+                               (wanted.key, wanted.similar, job))  # fmt: skip
+        return job
+
+    def _guess(self, wanted: Wanted) -> dict[str, Any]:
+        """The figures that are known at once; nothing of a training without a known speed."""
+        row = self._database.row(
+            "SELECT figures FROM plans WHERE similar = ? AND figures IS NOT NULL ORDER BY made DESC", wanted.similar
+        )
+        earlier = None if row is None else json.loads(row["figures"])
+        request, amount = wanted.request, wanted.data.amount
+        if request.private is not None:
+            return {}
+        if isinstance(request, PretrainRequest):
+            return estimate.new_model(request, amount, self._speed(), earlier) or {}
+        assert wanted.base is not None, "a fine-tuning has a base"
+        base = wanted.base
+        return estimate.tuning(request, amount, base.num_parameters, base.tuning_bytes, self._speed(), earlier)
+
+    def _advice(self, wanted: Wanted, minutes: float, known: Known) -> list[Any]:
+        return advise(
+            Situation(
+                wanted.data.amount,
+                wanted.data.are_examples,
+                minutes,
+                wanted.base,
+                self.models.seen,
+                known.figures,
+                known.state == "planned",
+                free_memory_bytes(),
+                self._speed(),
+            )
+        )
+
+    def _speed(self) -> Speed | None:
+        device = choose_device(self._device)
+        return known_speed(device, choose_dtype("auto", device))
+
+    def _job(self, job: str) -> dict[str, Any] | None:
+        try:
+            return self._jobs.get(job)
+        except ApiError:  # it was forgotten
+            return None
+
+    def _drop(self, job: str) -> None:
+        """Stops a plan that nobody waits for any more."""
+        found = self._job(job)
+        if found is not None and found["verb"] == "plan" and found["ended"] is None:
+            self._jobs.cancel(job)
+
+    def _queued_runs(self) -> set[str]:
+        return {job["run"] for job in self._jobs.list() if job["ended"] is None and job["run"]}
+
+
+def _flat(verb_and_words: tuple[str, list[str]]) -> list[str]:
+    verb, words = verb_and_words
+    return [verb, *(word for word in words if word != "--json")]

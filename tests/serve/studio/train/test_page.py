@@ -1,0 +1,85 @@
+"""The page of training: a story of its dial, its plan, its settings and its start, with a program that only says so."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import expect
+
+from gptsmith.base.json_text import json_text
+from gptsmith.serve.studio.jobs import queue
+
+from ..conftest import Opened, StudioPage
+
+FIGURES = {
+    "seconds": 555.0, "num_parameters": 872064, "num_tokens": 614400, "epochs": 3.3, "tokens_per_second": 23000.0,
+    "peak_memory_bytes": 928_000_000, "bits_per_byte": 2.11, "bits_per_byte_low": 2.02, "bits_per_byte_high": 2.19,
+    "embed_dim": 128, "vocab_size": 512,
+}  # fmt: skip
+NAME = "Alte Texte נפח 😀"
+SCRIPT = f"""
+case "$*" in
+  *"--minutes 2.0"*) sleep 600 ;;
+  plan*) echo '{json_text(FIGURES)}' ;;
+  *) while :; do sleep 0.05; done ;;
+esac
+"""
+
+
+@pytest.fixture
+def words_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs whose program only says what it would do."""
+    monkeypatch.setattr(queue, "PROGRAM", ("/bin/sh", "-c", SCRIPT, "sh"))
+
+
+@pytest.mark.usefixtures("words_only")
+def test_a_training_is_chosen_planned_set_and_started(studio: Opened, browser: Any) -> None:
+    studio.post("data/make", name=NAME, path="text.txt")
+    seen = StudioPage(browser, studio, "train")
+    page = seen.page
+    expect(seen.button("Start")).to_be_disabled()
+    page.get_by_label("Learn from").select_option(NAME)
+    plan = page.get_by_role("region", name="The plan")
+    expect(plan.get_by_text("Predicted from your data and this machine")).to_be_visible()
+    expect(plan.get_by_text("2.11 (2.02 to 2.19)")).to_be_visible()
+    expect(page.get_by_text("60 kB is little text")).to_be_visible()
+    expect(page.get_by_text("tune a model that exists")).to_be_visible()
+
+    dial = page.get_by_role("slider", name="How long")
+    dial.focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    expect(dial).to_have_attribute("aria-valuetext", "2 min")
+    expect(plan.get_by_text("the exact plan is being made")).to_be_visible()
+    page.get_by_label("Time, such as").fill("1.5 h")
+    page.get_by_label("Time, such as").blur()
+    expect(plan.get_by_text("Predicted from")).to_be_visible()
+    plans = [job for job in studio.get("jobs")["jobs"] if job["verb"] == "plan"]
+    assert [job["state"] in ("stopping", "stopped") for job in plans] == [False, True, False]
+
+    page.get_by_text("Settings", exact=True).click()
+    page.get_by_role("searchbox").fill("learning rate")
+    page.get_by_label("learning_rate", exact=True).first.fill("fast")
+    page.get_by_label("learning_rate", exact=True).first.blur()
+    expect(plan.get_by_role("alert")).to_contain_text("train.optimizer.learning_rate: must be a number")
+    page.get_by_label("learning_rate", exact=True).first.fill("0.02")
+    page.get_by_label("learning_rate", exact=True).first.blur()
+    expect(plan.get_by_text("Predicted from")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("1 setting is changed.")).to_be_visible()
+    expect(page.get_by_label("Time, such as")).to_have_value("1 h 30 min")
+    expect(plan.get_by_text("Predicted from")).to_be_visible()
+
+    page.get_by_label("Name of the run").fill("../my run")
+    seen.button("Start").click()
+    expect(page).to_have_url(f"{studio.address}/#/runs/{quote('my_run')}")
+    seen.go("train")
+    page.get_by_label("Learn from").select_option(NAME)
+    expect(page.get_by_text("It starts after 1 training before it.")).to_be_visible()
+    (job,) = [job for job in studio.get("jobs")["jobs"] if job["run"] == "my_run"]
+    command = studio.get(f"jobs/{job['id']}")["command"]
+    assert "--set train.optimizer.learning_rate=0.02 --minutes 90.0 --out runs/my_run" in command
+    studio.post("jobs/cancel", id=job["id"], at_once=True)
+    seen.close()

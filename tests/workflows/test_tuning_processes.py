@@ -1,0 +1,134 @@
+"""Several processes tune as one does, whatever the objective, and what two began one goes on with."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gptsmith
+from tests.workflows.conftest import SMALL
+from tests.workflows.together import Job, Outcome, assert_same, cut, work
+
+BASE = [*SMALL, "model.embed_dim=32", "model.context_length=64", "train.num_steps=4"]
+EXACT = [
+    "train.dtype=float64", "train.num_steps=10", "train.batch_size=4", "train.evaluate_every_steps=4",
+    "train.sample_every_steps=6", "checkpoint.every_steps=1", "checkpoint.keep_every_steps=1",
+    "examples.validation_fraction=0.2", "examples.test_fraction=0.1",
+]  # fmt: skip
+GRPO = ["train.objective.reward=pattern:[aeiou]", "train.objective.max_tokens=6", "train.objective.group_size=2"]
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sft": ("chats", {}),
+    "lora": ("chats", {"lora": 2}),
+    "dpo": ("pairs", {"objective": "dpo"}),
+    "kto": ("marks", {}),
+    "classification": ("labels", {}),
+    "int8": ("chats", {"lora": 2}),
+    "grpo": ("chats", {"objective": "grpo", "settings": GRPO}),
+}
+SHARDED = ("sft", "lora", "kto")
+
+
+def records() -> dict[str, list[dict[str, Any]]]:
+    """Examples of each shape."""
+    chance = random.Random(0)
+    things = [f"{number}: {chance.choice(['a nail', 'a sword', 'a plough'])}?" for number in range(30)]
+    right, wrong = "The smith forges it.", "No."
+    return {
+        "chats": [{"question": thing, "answer": f"{right} It is {thing[3:-1]}."} for thing in things],
+        "pairs": [{"prompt": thing, "chosen": right, "rejected": f"{wrong} {thing}"} for thing in things],
+        "marks": [
+            {"prompt": thing, "completion": right if number % 2 else wrong, "label": bool(number % 2)}
+            for number, thing in enumerate(things)
+        ],
+        "labels": [{"text": thing, "label": "sharp" if "sword" in thing else "blunt"} for thing in things],
+    }
+
+
+@pytest.fixture(scope="module")
+def jobs(text: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Job]:
+    """What is to be tuned, by name, without its folder."""
+    folder = tmp_path_factory.mktemp("tuned")
+    gptsmith.pretrain([text], out=folder / "base", settings=BASE)
+    gptsmith.compress(folder / "base", to="int8", out=folder / "int8")
+    paths = {}
+    for name, rows in records().items():
+        paths[name] = folder / f"{name}.jsonl"
+        paths[name].write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    found = {}
+    for name, (data, more) in KINDS.items():
+        settings = [*EXACT, *more.get("settings", [])]
+        found[name] = {
+            **more,
+            "base": str(folder / ("int8" if name == "int8" else "base")),
+            "sources": [str(paths[data])],
+            "settings": settings,
+        }
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone(jobs: dict[str, Job], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of one process for each job."""
+    folder = tmp_path_factory.mktemp("alone")
+    for name, job in jobs.items():
+        gptsmith.finetune(**{**job, "out": folder / name})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def together(jobs: dict[str, Job], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """A folder with the same runs of two processes, and what they said; some are sharded, too."""
+    folder = tmp_path_factory.mktemp("together")
+    ours = {name: {**job, "out": str(folder / name)} for name, job in jobs.items()}
+    for name in (*SHARDED, "grpo"):
+        settings = [*jobs[name]["settings"], "parallel.shard=true"]
+        ours[f"{name}-sharded"] = {**jobs[name], "out": str(folder / f"{name}-sharded"), "settings": settings}
+    odd = [*jobs["sft"]["settings"], "train.batch_size=5"]
+    ours["odd"] = {**jobs["sft"], "out": str(folder / "odd"), "settings": odd}
+    rounded = [each for each in EXACT if "batch_size" not in each]
+    rounded += ["examples.validation_fraction=0", "examples.test_fraction=0"]
+    ours["rounded"] = {**jobs["sft"], "out": str(folder / "rounded"), "settings": rounded}
+    ours["trials"] = {**jobs["sft"], "out": str(folder / "trials"), "trials": 2}
+    return folder, work(folder, 2, ours)
+
+
+@pytest.mark.parametrize("name", [*KINDS, *(f"{name}-sharded" for name in SHARDED)])
+def test_two_processes_tune_as_one_does(alone: Path, together: tuple[Path, Outcome], tmp_path: Path, name: str) -> None:
+    kind = name.removesuffix("-sharded")
+    golden = json.loads((alone / kind / "result.json").read_text(encoding="utf-8"))
+    folder, outcome = together
+    every_figures, said = outcome(name)
+    for figures in every_figures:
+        assert figures["status"] == "finished"
+        for key, value in golden.items():
+            if key not in ("run", "seconds", "tokens_per_second"):
+                assert figures[key] == (pytest.approx(value, abs=1e-12) if isinstance(value, float) else value), key
+    assert said.count("step 10: validation loss") == 1
+    assert_same(folder / name, alone / kind, 1e-12)
+    if name == "kto":  # what two wrote, one resumes
+        moved = cut(folder / name, tmp_path / "moved", 5)
+        gptsmith.finetune(resume=moved)
+        assert_same(moved, alone / kind, 1e-12)
+
+
+def test_what_cannot_be_shared_is_said_by_all(together: tuple[Path, Outcome]) -> None:
+    folder, outcome = together
+    for name, problem in {
+        "odd": "train.batch_size=5 is not divisible by the 2 processes: set it to 4 or 6",
+        "grpo-sharded": "grpo has the model write while it is trained, which a sharded one cannot",
+        "trials": "trials run one by one, each in one process",
+    }.items():
+        for each in outcome(name)[0]:
+            assert problem in each["error"]
+        assert not (folder / name).exists()
+
+
+def test_a_batch_that_nobody_set_is_one_that_can_be_shared(together: tuple[Path, Outcome]) -> None:
+    folder, outcome = together
+    for each in outcome("rounded")[0]:
+        assert each["status"] == "finished"
+    assert "batch_size = 4" in (folder / "rounded" / "run.toml").read_text(encoding="utf-8")
