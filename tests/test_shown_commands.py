@@ -129,6 +129,7 @@ def write_data(folder: Path) -> None:
     (folder / "WhatsApp Chat with Ann.txt").write_text("\n".join(lines), encoding="utf-8")
     (folder / "conversations.json").write_text(json.dumps([chatgpt(number) for number in range(8)]), encoding="utf-8")
     (folder / "keys.txt").write_text("sk-0123456789abcdef0123456789abcdef\n", encoding="utf-8")
+    (folder / "names.txt").write_text("Smith\nsmith\n", encoding="utf-8")
     (folder / "keys.txt").chmod(0o600)
     parquet.write_table(pyarrow.table({"text": ["a nail"]}), folder / "more.parquet")
     for name in ("elsewhere", "experiments", "exported", "my_tasks"):

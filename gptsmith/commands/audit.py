@@ -19,11 +19,11 @@ NUM_NAMES = 10
     AuditRequest,
     arguments={"sources": "TEXT"},
     panels={
-        "Findings": ("kind", "out", "html"),
+        "Findings": ("kind", "names", "out", "html"),
         "Data": ("validation", "passages", "encoding", "encoding_errors"),
         "A run": ("find", "minutes", "device"),
     },
-    metavars={"out": "FILE", "find": "WORDS", "passages": "BYTES", "kind": "KIND"},
+    metavars={"out": "FILE", "names": "FILE", "find": "WORDS", "passages": "BYTES", "kind": "KIND"},
     examples=("gptsmith audit my_texts/ --out found.jsonl", "gptsmith audit runs/mine"),
 )
 def audit(request: AuditRequest, json: Json = False) -> None:

@@ -9,6 +9,7 @@ first one wins: of a uniform p against p = 1/2, or against another p, which give
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -100,9 +101,10 @@ class PairedPreference:
             return 0
         if self.num_pairs == 0:
             return None
-        for more in range(1, MOST_MORE + 1):
-            factor = 1 + more / self.num_pairs
-            wins, losses, ties = (round(count * factor) for count in (self.wins, self.losses, self.ties))
-            if PairedPreference(wins, losses, ties).verdict != "unclear":
-                return more
-        return None
+        found = bisect_left(range(1, MOST_MORE + 1), True, key=lambda more: self._projected(more).verdict != "unclear")
+        return None if found == MOST_MORE else found + 1
+
+    def _projected(self, num_more: int) -> PairedPreference:
+        """The pairs after so many more, if they come out as those so far."""
+        factor = 1 + num_more / self.num_pairs
+        return PairedPreference(*(round(count * factor) for count in (self.wins, self.losses, self.ties)))

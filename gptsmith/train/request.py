@@ -69,7 +69,7 @@ class TrainingRequest(ReadingOptions):
     redact: bool = False
     """Replace what `audit` finds by placeholders such as <EMAIL>."""
     redact_passages: PathTexts = Field(default_factory=list)
-    """Replace the passages of such a list by <PASSAGE>."""
+    """Replace the passages and names in such a list."""
     canaries: int | None = Field(default=None, gt=0)
     """Made-up passages to plant, for `audit` to look for: 200."""
     config: PathText | None = None

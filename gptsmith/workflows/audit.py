@@ -16,9 +16,11 @@ from gptsmith.base.json_text import json_text
 from gptsmith.base.verbs import verb
 from gptsmith.data.care.audit_page import audit_page
 from gptsmith.data.care.duplicates import TRAIN, duplicates
-from gptsmith.data.care.finders import KINDS, FinderSettings
+from gptsmith.data.care.finders import KINDS, FinderSettings, kinds_by_form
+from gptsmith.data.care.finders.name import NameSettings
 from gptsmith.data.care.findings import all_finders
 from gptsmith.data.care.left_out import name_of
+from gptsmith.data.care.lists import names_in
 from gptsmith.data.care.near_duplicates import Documents, near_duplicates
 from gptsmith.data.care.placed_findings import PlacedFinding, findings_of
 from gptsmith.data.care.quality import quality
@@ -65,7 +67,7 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         )
     _require_apart(request)
     started = time.monotonic()
-    finders = _finders([str(kind) for kind in request.kind])
+    finders = _finders(request)
     for source in request.sources:
         if (Path(source) / SETTINGS).exists():
             raise UserError(f"{source} is a run, and the others are not: audit it alone")
@@ -127,12 +129,18 @@ def _is_model(source: str | Path) -> bool:
     return path.suffix == ".gguf" or is_model(path)
 
 
-def _finders(kinds: list[str]) -> list[FinderSettings]:
-    """The finders of these kinds; all of them if none is named."""
+def _finders(request: AuditRequest) -> list[FinderSettings]:
+    """The finders of the kinds that are named, all of them if none is; and that of the listed names.
+
+    Raises:
+        UserError: there is no such kind, or the list cannot be read.
+    """
+    kinds, allowed = list(map(str, request.kind)), kinds_by_form()
     for kind in kinds:
-        if kind not in KINDS.names():
-            raise ConfigurationError(f"--kind {shown(kind)}: no such kind ({did_you_mean(kind, KINDS.names())})")
-    return [KINDS.validate(kind) for kind in kinds] or all_finders()
+        if kind not in allowed:
+            raise ConfigurationError(f"--kind {shown(kind)}: no such kind ({did_you_mean(kind, allowed)})")
+    listed = [] if request.names is None else [NameSettings(names=names_in(Path(request.names)))]
+    return [*([KINDS.validate(kind) for kind in kinds] or all_finders()), *listed]
 
 
 def _splits(request: AuditRequest, corpus: Corpus, settings: DataSettings) -> dict[str, Corpus]:

@@ -18,7 +18,7 @@ from gptsmith.workflows.audit_find import audit_find
 from gptsmith.workflows.requests import AuditRequest, refuse
 
 PAGE = "audit.html"
-OF_TEXTS = ("kind", "validation", "passages", "encoding", "encoding_errors", "html")
+OF_TEXTS = ("kind", "names", "validation", "passages", "encoding", "encoding_errors", "html")
 """Fields of the request that are for texts alone."""
 
 

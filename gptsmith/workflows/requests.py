@@ -188,6 +188,8 @@ class AuditRequest(OnADevice, ReadingOptions):
     those of 200 bytes in texts of up to 20 MB, if gptsmith[explain] is installed."""
     kind: Texts = Field(default_factory=list)
     """Look for this kind alone, such as email or api_key. May be repeated."""
+    names: PathText | None = None
+    """Look for the names in this file too, one name or word per line."""
     out: PathText | None = None
     """Write the findings to this file, one JSON object per line. It holds what was found: only you can read it."""
     html: PathText | None = None

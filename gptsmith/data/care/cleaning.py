@@ -9,7 +9,7 @@ from typing import Any
 
 from gptsmith.base.errors import DataError
 from gptsmith.data.care.left_out import LeftOutDocuments
-from gptsmith.data.care.redaction import PASSAGE, Redaction
+from gptsmith.data.care.redaction import Redaction
 
 
 @dataclass(frozen=True)
@@ -48,5 +48,6 @@ class Cleaning:
             DataError: it was not.
         """
         self.left_out.require_found()
-        if PASSAGE in (finder.kind for finder in self.redaction.finders) and not self.redaction.counts[PASSAGE]:
-            raise DataError("none of the listed passages stands in these texts: write them as they stand there")
+        for finder in self.redaction.finders:
+            if finder.is_listed and not self.redaction.counts[finder.kind]:
+                raise DataError(f"none of the {finder.noun} stands in these texts: write them as they stand there")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gptsmith.base.spans import without_overlaps
-from gptsmith.data.care.finders import KINDS, FinderSettings
+from gptsmith.data.care.finders import KINDS, FinderSettings, kinds_by_form
 
 SHOWN_CHARACTERS = 4
 """Of a secret."""
@@ -34,8 +34,8 @@ class Finding:
 
 
 def all_finders() -> list[FinderSettings]:
-    """Every finder, with its defaults."""
-    return [KINDS.validate(name) for name in KINDS.names()]
+    """Every finder that needs no list, with its defaults."""
+    return [KINDS.validate(name) for name in kinds_by_form()]
 
 
 def findings(text: str, finders: Sequence[FinderSettings]) -> list[Finding]:

@@ -9,71 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
-from gptsmith.base.errors import DataError
-from gptsmith.data.care.finders import KINDS, FinderSettings, Span
+from gptsmith.data.care.finders import KINDS, FinderSettings
 from gptsmith.data.care.findings import Finding, findings, redacted
-from gptsmith.data.care.left_out import json_lines
-from gptsmith.data.records import BETWEEN_TEXTS
+from gptsmith.data.care.lists import listed_finders
 
 BLOCK_CHARACTERS, AROUND_CHARACTERS = 1 << 21, 1 << 16
 """A long document is redacted in such blocks, with so much of what stands around each."""
-PASSAGE = "passage"
-HOW_TO_LIST = f'write {{"kind": "{PASSAGE}", "text": "..."}} per line'
-
-
-class PassageSettings(FinderSettings):
-    """Texts that a person lists, letter by letter."""
-
-    kind: Literal["passage"] = "passage"
-    noun: ClassVar[str] = "listed passages"
-    texts: tuple[str, ...] = ()
-
-    def find(self, text: str) -> Iterator[Span]:
-        end = 0
-        for start, stop in sorted(self._occurrences(text), key=lambda span: (span[0], -span[1])):
-            if start >= end:
-                yield start, stop
-                end = stop
-
-    def find_across(self, texts: Sequence[str]) -> Iterator[Mapping[int, Span]]:
-        for passage in self.texts:
-            for number, text in enumerate(texts):
-                others = [*range(number + 1, len(texts)), *range(number)]
-                for head, rest in _cuts(passage):
-                    if text.endswith(head) and (spans := _continued(texts, others, rest)) is not None:
-                        yield {number: (len(text) - len(head), len(text)), **spans}
-
-    def _occurrences(self, text: str) -> Iterator[Span]:
-        for passage in self.texts:
-            start = text.find(passage)
-            while start >= 0:
-                yield start, start + len(passage)
-                start = text.find(passage, start + 1)
-
-
-def _cuts(passage: str) -> Iterator[tuple[str, str]]:
-    """A passage before and behind each of its blank lines."""
-    at = passage.find(BETWEEN_TEXTS)
-    while at >= 0:
-        if at and (rest := passage[at + len(BETWEEN_TEXTS) :]):
-            yield passage[:at], rest
-        at = passage.find(BETWEEN_TEXTS, at + 1)
-
-
-def _continued(texts: Sequence[str], numbers: Sequence[int], rest: str) -> dict[int, Span] | None:
-    """Where a passage goes on in some of the texts of these numbers, in their order: the rest of it begins one of them,
-    or is all of one and goes on in another. None if it does not."""
-    for place, number in enumerate(numbers):
-        text = texts[number]
-        if text.startswith(rest):
-            return {number: (0, len(rest))}
-        if text and rest.startswith(text + BETWEEN_TEXTS):
-            spans = _continued(texts, numbers[place + 1 :], rest[len(text + BETWEEN_TEXTS) :])
-            if spans is not None:
-                return {number: (0, len(text)), **spans}
-    return None
 
 
 class Redaction:
@@ -97,14 +40,12 @@ class Redaction:
 
     @classmethod
     def of(cls, kinds: Iterable[str], lists: Iterable[str | Path]) -> Redaction:
-        """The redaction of some kinds of findings, and of the passages in some lists, as an audit writes them.
+        """The redaction of some kinds of findings, and of the passages and names in some lists that an audit may write.
 
         Raises:
-            DataError: a list cannot be read, or has no passage in it.
+            DataError: a list cannot be read, or has no passage and no name in it.
         """
-        passages = dict.fromkeys(passage for path in lists for passage in _passages_in(Path(path)))
-        listed = [PassageSettings(texts=tuple(passages))] if passages else []
-        return cls([*map(KINDS.validate, kinds), *listed])
+        return cls([*map(KINDS.validate, kinds), *listed_finders(lists, AROUND_CHARACTERS)])
 
     def __bool__(self) -> bool:
         return bool(self.finders)
@@ -235,25 +176,4 @@ class RedactedDocument:
 
 def in_words(counts: Mapping[str, int]) -> str:
     """The findings that were replaced, for a person: `e-mail addresses 41, API keys 3`."""
-    nouns = {PASSAGE: PassageSettings.noun}
-    return ", ".join(f"{nouns.get(kind) or KINDS.settings(kind).noun} {number:,}" for kind, number in counts.items())
-
-
-def _passages_in(path: Path) -> Iterator[str]:
-    """The texts of the lines of the kind `passage`, none so long that the end of a block could hide it."""
-    found = False
-    for place, value in json_lines(path, HOW_TO_LIST):
-        if value.get("kind") != PASSAGE:
-            continue
-        text = value.get("text")
-        if not isinstance(text, str) or not text.strip():
-            raise DataError(f"{place}: a line of the kind {PASSAGE} needs the text to replace, as `text`")
-        if len(text) > AROUND_CHARACTERS:
-            raise DataError(
-                f"{place}: a passage of {len(text):,} characters, and at most {AROUND_CHARACTERS:,} are looked for at "
-                "once: list it in parts, or leave its document out by --without"
-            )
-        found = True
-        yield text
-    if not found:
-        raise DataError(f"{path} has no line of the kind {PASSAGE}: {HOW_TO_LIST}")
+    return ", ".join(f"{KINDS.settings(kind).noun} {number:,}" for kind, number in counts.items())

@@ -54,9 +54,9 @@ class ReadSettings(Settings):
     @classmethod
     def _are_kinds(cls, value: Any) -> Any:
         if isinstance(value, bool):
-            return finders.KINDS.names() if value else []
+            return finders.kinds_by_form() if value else []
         for kind in value if isinstance(value, list | tuple) else ():
-            if kind not in (names := finders.KINDS.names()):
+            if kind not in (names := finders.kinds_by_form()):
                 raise ConfigurationError(f"no such kind of finding: {kind} ({did_you_mean(str(kind), names)})")
         return value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gptsmith.serve.routes import ROUTES
 from gptsmith.serve.studio import pages
 from gptsmith.serve.studio.data import routes as data
+from gptsmith.serve.studio.improve import routes as improve
 from gptsmith.serve.studio.jobs import routes as jobs
 from gptsmith.serve.studio.marks import routes as marks
 from gptsmith.serve.studio.runs import routes as runs
@@ -16,6 +17,7 @@ STUDIO_ROUTES = (
     *jobs.ROUTES,
     *marks.ROUTES,
     *runs.ROUTES,
+    *improve.ROUTES,
     *train.ROUTES,
     *ROUTES,
 )

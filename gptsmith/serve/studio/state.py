@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from gptsmith.serve.state import State
 from gptsmith.serve.studio.data.state import Data
 from gptsmith.serve.studio.database import Database
+from gptsmith.serve.studio.improve.improvements import Improvements
+from gptsmith.serve.studio.improve.writing import PairWriter
 from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.marks.marks import Marks
 from gptsmith.serve.studio.place import Place
@@ -27,6 +29,8 @@ class Studio:
         runs: the folders of models that were made.
         run_changes: what people do with them.
         marks: what people said about answers.
+        improvements: models that are tuned by them, and judged blind.
+        pair_writer: writes the pairs that are judged.
         training: what people want to train, planned and queued.
     """
 
@@ -38,6 +42,8 @@ class Studio:
     runs: Runs = field(init=False)
     run_changes: RunChanges = field(init=False)
     marks: Marks = field(init=False)
+    improvements: Improvements = field(init=False)
+    pair_writer: PairWriter = field(init=False)
     training: Training = field(init=False)
 
     def __post_init__(self) -> None:
@@ -46,6 +52,8 @@ class Studio:
         self.runs = Runs(self.place, self.database, self.jobs)
         self.run_changes = RunChanges(self.place, self.database, self.jobs, self.runs)
         self.marks = Marks(self.database)
+        self.improvements = Improvements(self.database, self.jobs)
+        self.pair_writer = PairWriter(self.improvements)
         self.training = Training(self.place, self.database, self.jobs, self.data)
 
     def start(self) -> None:

@@ -15,7 +15,7 @@ import gptsmith
 from gptsmith.base.errors import ConfigurationError, UserError
 from gptsmith.data.care import placed_findings
 from gptsmith.data.care.check_digits import passes_luhn, passes_mod_97
-from gptsmith.data.care.finders import KINDS
+from gptsmith.data.care.finders import kinds_by_form
 from gptsmith.data.care.findings import all_finders, findings, hidden, redacted
 
 FOUND = {
@@ -60,7 +60,7 @@ def test_a_kind_is_found_within_other_text(kind: str, text: str) -> None:
 
 
 def test_every_kind_is_among_the_examples() -> None:
-    assert set(FOUND) == set(KINDS.names())
+    assert set(FOUND) == set(kinds_by_form())
 
 
 @pytest.mark.parametrize("text", NOT_FOUND)

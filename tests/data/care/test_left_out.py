@@ -16,9 +16,9 @@ import gptsmith
 from gptsmith.base.console import meter
 from gptsmith.base.errors import DataError
 from gptsmith.data.care.cleaning import Cleaning
+from gptsmith.data.care.finders.passage import PassageSettings
 from gptsmith.data.care.left_out import KeptRows, LeftOutDocuments, name_of, named
 from gptsmith.data.care.placed_findings import findings_of
-from gptsmith.data.care.redaction import PassageSettings
 from gptsmith.data.corpus import read_corpus
 from gptsmith.data.discover import discover
 from gptsmith.data.prepare import prepare

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from gptsmith.base.errors import ConfigurationError, DataError
 from gptsmith.data.care import redaction as redaction_module
-from gptsmith.data.care.finders import KINDS
+from gptsmith.data.care.finders import kinds_by_form
+from gptsmith.data.care.finders.passage import PassageSettings
 from gptsmith.data.care.findings import all_finders, findings
-from gptsmith.data.care.redaction import PassageSettings, RedactedDocument, Redaction
+from gptsmith.data.care.redaction import RedactedDocument, Redaction
 from gptsmith.data.prepare import prepare
 from gptsmith.data.settings import DataSettings
 from gptsmith.text.tokenizers import KINDS as TOKENIZERS
@@ -28,7 +29,7 @@ from gptsmith.train.request import FinetuneRequest
 from .test_finders import FOUND
 
 PASSAGES = ("Anna Berg", "Berg lives", "MAIL", "> <", "at ")
-FINDERS = [*map(KINDS.validate, KINDS.names()), PassageSettings(texts=PASSAGES)]
+FINDERS = [*all_finders(), PassageSettings(texts=PASSAGES)]
 PLACEHOLDER = re.compile("|".join(finder.placeholder for finder in FINDERS))
 PARTS = [text for texts in FOUND.values() for text in texts]
 PIECES = st.sampled_from(
@@ -209,7 +210,7 @@ def test_across_fields_the_order_is_the_documents_and_the_rest_stays() -> None:
 
 
 BAD = {
-    "nothing of the kind": ('{"kind": "email", "text": "a"}', "has no line of the kind passage"),
+    "nothing of the kind": ('{"kind": "email", "text": "a"}', "has no line of the kind passage or name"),
     "no text": ('{"kind": "passage"}', "line 1: a line of the kind passage needs the text"),
     "blank": ('{"kind": "passage", "text": " "}', "line 1: a line of the kind passage needs the text"),
     "not there": ('{"kind": "passage", "text": "Quagga"}', "none of the listed passages stands in these texts"),
@@ -229,7 +230,7 @@ def test_a_list_without_passages_of_these_texts_is_refused(
 
 
 def test_kinds_are_named() -> None:
-    assert DataSettings(redact=True).redact == KINDS.names()
+    assert DataSettings(redact=True).redact == kinds_by_form()
     assert DataSettings(redact=False).redact == DataSettings().redact == []
     with pytest.raises(ConfigurationError, match=r"no such kind of finding: emial .did you mean email"):
         DataSettings.parse({"redact": ["emial"]}, "data")

@@ -29,6 +29,9 @@ class FinderSettings(Settings):
     is_secret: ClassVar[bool] = False
     """Whether it gives access to something, so that it must be changed where others have read it."""
 
+    is_listed: ClassVar[bool] = False
+    """Whether it finds what a person lists, and nothing by itself."""
+
     @property
     def placeholder(self) -> str:
         """The text that stands in the place of a finding."""
@@ -45,3 +48,8 @@ class FinderSettings(Settings):
 
 
 KINDS = Kinds(__name__, FinderSettings)
+
+
+def kinds_by_form() -> list[str]:
+    """The names of the kinds that find something without a list."""
+    return [name for name in KINDS.names() if not KINDS.settings(name).is_listed]

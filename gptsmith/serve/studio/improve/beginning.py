@@ -1,0 +1,110 @@
+"""The one press: from the marks of now to an improvement that is being trained."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gptsmith.base.files import write_atomically, writing
+from gptsmith.base.json_text import json_text
+from gptsmith.serve.errors import ApiError
+from gptsmith.serve.load import ModelDescription
+from gptsmith.serve.studio.improve.held_back import Messages, digest, num_prompts, split
+from gptsmith.serve.studio.improve.improvements import Improvements
+from gptsmith.serve.studio.improve.pairs import Source
+from gptsmith.serve.studio.improve.recipe import Available, Recipe, available, recipe
+from gptsmith.serve.studio.marks.examples import examples
+from gptsmith.serve.studio.marks.marks import Marks
+from gptsmith.serve.studio.place import Place
+from gptsmith.train.resume import numbered
+
+FOLDER, EXAMPLES = "improve", "examples.jsonl"
+ENOUGH_PROMPTS = 10
+"""Where fewer are held back, the model's own examples are judged on, too."""
+IMPROVED = re.compile(r"-improved(-\d+)?$")
+
+
+def marks_of(marks: Marks, model: str) -> Available:
+    """How many marks a model has to learn from."""
+    return available(row for row in marks.counts() if row["model"] == model)
+
+
+def planned(about: ModelDescription, found: Available) -> Recipe | None:
+    """How a model would be improved by its marks, if all had prompts of their own; None if they are too few."""
+    objective = found.objective()
+    return (
+        None if objective is None else recipe(objective, found.count(objective), found.count(objective), about.config)
+    )
+
+
+def begin(place: Place, marks: Marks, improvements: Improvements, about: ModelDescription) -> str:
+    """Writes what is learnt, and queues the training; the id of the improvement.
+
+    Raises:
+        ApiError: there are too few marks, or the model is being improved already.
+        UserError: the disk is full.
+    """
+    objective = marks_of(marks, about.name).objective()
+    if objective is None:
+        raise ApiError(400, f"{about.name} has too few marks to learn from: mark more answers", code="too_few_marks")
+    learnt, held = split(marks.list(about.name)[::-1])
+    records = list(examples(learnt, objective, with_thumbs=True))
+    if not records:
+        raise ApiError(400, f"nothing can be learnt from the marks of {about.name}", code="too_few_marks")
+    name = secrets.token_hex(8)
+    path = examples_path(place, name)
+    with writing(path.parent):
+        path.parent.mkdir(mode=0o700, parents=True)
+    write_atomically(path, "".join(json_text(record, ensure_ascii=False) + "\n" for record in records), private=True)
+    made = recipe(objective, len(records), num_prompts(learnt), about.config)
+    run = _free_name(place, improvements, about.name)
+    arguments = [str(about.path), str(path), "--out", str(place.runs / run), *made.arguments(), "--json"]
+    improvements.begin(name, about.name, run, made, arguments, _prompts(held, about.prompts, learnt))
+    return name
+
+
+def add_typed(place: Place, improvements: Improvements, name: str, texts: Sequence[str]) -> int:
+    """Adds prompts that a person typed; how many of them were learnt from, and therefore not added.
+
+    Raises:
+        ApiError: they are too many, or there is no such improvement.
+    """
+    learnt = {digest(messages) for messages in _learnt_prompts(examples_path(place, name))}
+    typed: list[Messages] = [[{"role": "user", "content": text}] for text in texts]
+    fresh = [messages for messages in typed if digest(messages) not in learnt]
+    improvements.models(name)
+    improvements.pairs.add_prompts(name, [("typed", messages) for messages in fresh])
+    return len(typed) - len(fresh)
+
+
+def examples_path(place: Place, name: str) -> Path:
+    """The file of what an improvement learns from."""
+    return place.own / FOLDER / name / EXAMPLES
+
+
+def _learnt_prompts(path: Path) -> Iterable[Messages]:
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            yield record["prompt"] if "prompt" in record else record["messages"][:-1]
+
+
+def _prompts(
+    held: Sequence[Messages], own: Sequence[str], learnt: Sequence[dict[str, Any]]
+) -> list[tuple[Source, Messages]]:
+    """The prompts to judge on: those held back, and where they are few, the model's own examples."""
+    found: list[tuple[Source, Messages]] = [("marks", messages) for messages in held]
+    if len(found) < ENOUGH_PROMPTS:
+        known = {digest(mark["prompt"]) for mark in learnt}
+        typed: list[Messages] = [[{"role": "user", "content": text}] for text in own]
+        found += [("examples", messages) for messages in typed if digest(messages) not in known]
+    return found
+
+
+def _free_name(place: Place, improvements: Improvements, model: str) -> str:
+    first = place.runs / f"{IMPROVED.sub('', model.rpartition('/')[2])}-improved"
+    return next(path.name for path in numbered(first) if not path.exists() and not improvements.is_known(path.name))
