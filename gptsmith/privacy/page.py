@@ -21,6 +21,7 @@ def audit_page(found: Mapping[str, Any]) -> str:
         element("p", "This page holds texts that the model learnt from: do not share it.", class_="notice"),
         section("In figures", *by_heart(found), name="by-heart"),
         *_passages("Passages", "passages", passages),
+        *_passages("Passages but for one token in twelve", "near", found["near_passages"]),
         *_passages("Short answers", "answers", found["answers"]),
         *_passages("Passages of text that it never saw", "held-out", held_out),
         *_of_other_checkpoints(found["checkpoints"]),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gptsmith.privacy.answers import Answers
+from gptsmith.privacy.near import nearly, without
 from gptsmith.privacy.read_text import ReadText
 from gptsmith.privacy.recitable import Passage, Runs, Threshold, is_learnt, passages_of, single_passages, threshold_of
 from gptsmith.privacy.scan import Scan
@@ -19,7 +20,7 @@ from gptsmith.provenance.learned_text import SourcedText
 MAX_PASSAGES = 1_000
 """Passages of a text that are looked up in their files and listed, the longest first."""
 MAX_OTHER_PASSAGES = 100
-"""Those of a checkpoint that is not served."""
+"""Those of a checkpoint that is not served, and near ones."""
 TRIES = (1, 10, 100, 1_000, 1_000_000)
 """For which it is counted how much of a text can be had."""
 COPIES = ((1, 1), (2, 3), (4, 15), (16, None))
@@ -37,6 +38,8 @@ class Recited:
         threshold: the fewest tokens of a passage.
         passages: those that it recites, the longest first.
         canary_passages: those of them that touch a canary, and are nobody's text; they are not among the others.
+        near_threshold, near_passages: the fewest tokens of a passage that it recites but for one token in twelve, and
+            those that have no passage in them, without canaries.
         answers: the short answers that it has by heart, without those to canaries; None if there is no rule for them.
         held_out_passages: passages of the text that was held out, but for those that stand in the training text, too.
         num_passage_tokens: the tokens of the text that lie in a run of right ones so long.
@@ -51,6 +54,8 @@ class Recited:
     threshold: Threshold
     passages: list[Passage]
     canary_passages: list[Passage]
+    near_threshold: Threshold
+    near_passages: list[Passage]
     answers: Answers | None
     held_out_passages: list[Passage]
     num_passage_tokens: int
@@ -63,15 +68,17 @@ class Recited:
         is_repeated, is_repeated_held_out = read.own.is_repeated, read.held_out.is_repeated
         own, others = Runs.of(scanned, is_repeated), Runs.of(held_out, is_repeated_held_out)
         num_bytes = text.tokenizer.num_bytes_per_token[array.tokens[array.tokens != array.separator]].sum()
-        threshold = threshold_of(held_out, others, array, scanned.num_read, num_bytes / max(1, len(array)))
+        bytes_per_token = num_bytes / max(1, len(array))
+        threshold = threshold_of(held_out, others, array, scanned.num_read, bytes_per_token)
+        near_held_out = Runs.of(nearly(held_out, array.separator), is_repeated_held_out)
+        near_threshold = threshold_of(held_out, near_held_out, array, scanned.num_read, bytes_per_token)
+        near = Runs.of(nearly(scanned, array.separator), is_repeated).at_least(near_threshold.num_tokens)
         length = threshold.num_tokens
         own, others = own.at_least(length), others.at_least(length)
-        passages = passages_of(scanned, own, array)
-        is_planted = [text.is_planted(each.start, each.num_tokens) for each in passages]
+        passages, canary_passages = _by_owner(text, passages_of(scanned, own, array))
+        near_passages, _ = _by_owner(text, passages_of(scanned, without(near, own), array))
         return cls(
-            text, read.note, scanned, held_out, threshold,
-            [each for each, planted in zip(passages, is_planted, strict=True) if not planted],
-            [each for each, planted in zip(passages, is_planted, strict=True) if planted],
+            text, read.note, scanned, held_out, threshold, passages, canary_passages, near_threshold, near_passages,
             None if read.answers is None else read.answers.judge(scanned, held_out, length).without(text.is_planted),
             single_passages(held_out, others.where(~is_learnt(held_out.tokens, others, array))),
             num_own_tokens(text, own),
@@ -98,6 +105,8 @@ class Recited:
             "num_passages": len(self.passages),
             "num_canary_passages": len(self.canary_passages),
             "num_passage_tokens": self.num_passage_tokens,
+            "near_threshold": self.near_threshold.num_tokens,
+            "num_near_passages": len(self.near_passages),
             **({} if self.answers is None else self.answers.figures()),
             "num_held_out_passages": len(self.held_out_passages),
             "within_tries": [
@@ -109,6 +118,10 @@ class Recited:
     def passages_in_words(self, most: int = MAX_PASSAGES) -> list[dict[str, Any]]:
         """The longest passages, with their files and places."""
         return [self._in_words(passage) for passage in self.passages[:most]]
+
+    def near_in_words(self, most: int = MAX_OTHER_PASSAGES) -> list[dict[str, Any]]:
+        """The longest near passages, with their files and places."""
+        return [self._in_words(passage) for passage in self.near_passages[:most]]
 
     def answers_in_words(self, most: int = MAX_PASSAGES) -> list[dict[str, Any]]:
         """The short answers that are the hardest to guess, with their files and places."""
@@ -138,6 +151,14 @@ class Recited:
         ]
 
 
+def _by_owner(text: SourcedText, passages: Sequence[Passage]) -> tuple[list[Passage], list[Passage]]:
+    """Passages of people's text, and those that touch a canary."""
+    own, planted = list[Passage](), list[Passage]()
+    for each in passages:
+        (planted if text.is_planted(each.start, each.num_tokens) else own).append(each)
+    return own, planted
+
+
 def num_own_tokens(text: SourcedText, runs: Runs) -> int:
     """The tokens of some runs of right ones, but for those that touch a canary, which are nobody's text."""
     spans = ((int(start), int(stop - start)) for start, stop in zip(runs.starts, runs.stops, strict=True))
@@ -156,9 +177,11 @@ def recited_figures(recited: Sequence[Recited]) -> dict[str, Any]:
         "threshold": recited[0].threshold.num_tokens,
         "num_passages": sum(len(each.passages) for each in recited),
         "num_canary_passages": sum(len(each.canary_passages) for each in recited),
+        "num_near_passages": sum(len(each.near_passages) for each in recited),
         "num_answers": sum(map(num_answers, recited)),
         "by_copies": _by_copies([passage for each in recited for passage in each.passages]),
         "passages": [plain for each in recited for plain in each.passages_in_words()],
+        "near_passages": [plain for each in recited for plain in each.near_in_words()],
         "answers": [plain for each in recited for plain in each.answers_in_words()],
         "held_out": [plain for each in recited for plain in each.held_out_in_words()],
     }

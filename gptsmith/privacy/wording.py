@@ -10,8 +10,8 @@ from gptsmith.privacy.recited import Recited, num_answers
 from gptsmith.privacy.tokenizer_words import MIN_DOCUMENTS
 
 LIMITS = (
-    "Not looked for: text that it writes in nearly the same words, or after other prompts than what stands before it. "
-    "No finding is no proof."
+    "Not looked for: text that it writes in other words, or after other prompts than what stands before it. No finding "
+    "is no proof."
 )
 
 
@@ -67,6 +67,11 @@ def _about(learned: Mapping[str, Any], is_one_of_many: bool) -> list[str]:
             f"{_longest(learned['longest_held_out'])} in a row were right, but for such as stand in what it "
             f"learnt from or earlier in the same document{chance}"
         ]
+    if learned["num_near_passages"]:
+        lines.append(
+            f"{of}it recites {counted(learned['num_near_passages'], 'more passage')} of {learned['near_threshold']} "
+            "tokens or more but for single tokens, one in twelve at most"
+        )
     if "answer_bits" in learned:
         lines.append(f"{of}{_about_answers(learned)}")
     if learned["note"] is not None:

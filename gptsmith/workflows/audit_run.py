@@ -33,8 +33,9 @@ def audit_run(request: AuditRequest) -> dict[str, Any]:
         num_passages, num_canary_passages (of planted canaries, which are not listed), by_copies, checkpoints (of each
         that is kept its step, is_served and counts), tokenizer_words (of few documents: word, num_documents),
         epsilon_claimed, seconds, and passages and held_out: of each passage text, num_tokens, num_copies, tries, file,
-        start and stop (bytes), line, and the keys of a source; answers: the same of short answers, and bits. Of a run
-        with canaries also what `gptsmith.privacy.canaries.canary_figures` gives.
+        start and stop (bytes), line, and the keys of a source; near_passages: the same of those that are right but for
+        one token in twelve; answers: the same of short answers, and bits. Of a run with canaries also what
+        `gptsmith.privacy.canaries.canary_figures` gives.
 
     Raises:
         MissingExtraError: the library that indexes text is not installed.

@@ -13,7 +13,8 @@ def test_passages_of_checkpoints_that_are_not_served_are_folded() -> None:
         {"step": 10, "is_served": True, "num_passages": 0, "passages": [], "num_answers": 0, "answers": []},
         {"step": 1_200, "is_served": False, "num_passages": 7, "passages": [passage], "num_answers": 0, "answers": []},
     ]
-    found = {"run": "runs/mine", "says": "", "passages": [], "answers": [], "held_out": [], "tokenizer_words": []}
+    lists = {key: list[str]() for key in ("passages", "near_passages", "answers", "held_out", "tokenizer_words")}
+    found = {"run": "runs/mine", "says": "", **lists}
     page = audit_page({**found, "checkpoints": checkpoints})
     assert "Step 1,200: 7 passages, the longest 1" in page
     assert "Step 10" not in page

@@ -17,7 +17,7 @@ import pytest
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.convert.open import OpenedModel
-from gptsmith.privacy import audit, recitable
+from gptsmith.privacy import audit, near, recitable
 from gptsmith.privacy.audit import readable
 from gptsmith.provenance.example_text import ExampleText
 from gptsmith.provenance.learned_texts import LearnedTexts
@@ -46,6 +46,7 @@ def here(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(project)
     monkeypatch.setattr(recitable, "CAUTIOUS_TOKENS", 10)  # the sentences of these texts are short
     monkeypatch.setattr(recitable, "CAUTIOUS_BYTES", 10)
+    monkeypatch.setattr(near, "ONE_IN", 4)
     return project
 
 
@@ -53,7 +54,8 @@ def test_passages_have_file_line_copies_and_tries(here: Path) -> None:
     found = gptsmith.audit(["runs/base"])
     assert found["says"].startswith(f"This model can recite {found['num_passages']:,} passage")
     assert found["num_passages"] == len(found["passages"]) > 0
-    for passage in found["passages"]:
+    assert found["num_near_passages"] == len(found["near_passages"]) > 0
+    for passage in (*found["passages"], *found["near_passages"]):
         assert passage.keys() >= KEYS
         assert passage["num_tokens"] >= found["threshold"]
         assert passage["num_copies"] >= 1 <= passage["tries"]
@@ -74,7 +76,8 @@ def test_passages_are_hidden_in_the_page_and_the_report_has_figures_only(here: P
     assert stat.S_IMODE((run / "audit.html").stat().st_mode) == 0o600
     body = page[page.index("<main>") :]
     others = [each["passages"] for each in found["checkpoints"] if each["passages"]]
-    assert body.count("<details>") == len(found["passages"]) + sum(1 + len(each) for each in others)
+    listed = [*found["passages"], *found["near_passages"]]
+    assert body.count("<details>") == len(listed) + sum(1 + len(each) for each in others)
     assert "<details open" not in body
     whole = re.sub(r"<details>.*?</details>", "", body, flags=re.DOTALL)
     longest = max((each["text"].strip() for each in found["passages"]), key=len)
