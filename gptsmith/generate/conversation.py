@@ -18,6 +18,7 @@ from gptsmith.retrieval.grounding import Grounding, ground
 from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.text.context import fit_messages, fit_text, max_prompt_tokens
 from gptsmith.text.tokenizer import Tokenizer
+from gptsmith.text.turn_markers import turn_markers
 
 
 class Conversation:
@@ -165,8 +166,9 @@ class Conversation:
         grounding = None
         if self.documents is not None:
             messages, grounding = ground(
-                self.documents, messages, lambda some: len(encode(some)), limit, gives_way=True
-            )
+                self.documents, messages, lambda some: len(encode(some)), limit,
+                gives_way=True, markers=turn_markers(template, self.tokenizer),
+            )  # fmt: skip
         ids = fit_messages(messages, encode, limit).token_ids
         if len(ids) > limit:
             raise UserError(f"{len(ids)} tokens do not fit in the model's context: send a shorter message")

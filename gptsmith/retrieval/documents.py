@@ -29,7 +29,7 @@ NUM_CANDIDATES = 50
 NUM_SOURCES = 4
 NUM_ELSEWHERE = 100
 """Passages that there are elsewhere, as it were: they make a word rare that most passages of a small folder have."""
-MIN_COVERAGE = 0.5
+MIN_COVERAGE = 0.55
 """The part of what a question asks for, by the rarity of its words, that a passage must have."""
 LOOK_EVERY_S = 2.0
 """Files are looked at again for a question that comes so long after the last."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -37,7 +37,13 @@ class Grounding:
 
 
 def ground(
-    documents: Documents, messages: Sequence[M], count: Callable[[Sequence[M]], int], limit: int, *, gives_way: bool
+    documents: Documents,
+    messages: Sequence[M],
+    count: Callable[[Sequence[M]], int],
+    limit: int,
+    *,
+    gives_way: bool,
+    markers: Collection[str] = (),
 ) -> tuple[list[M], Grounding | None]:
     """A conversation with passages in its last question, and what was found; as it is, and None, where its last message
     is not a person's.
@@ -46,6 +52,7 @@ def ground(
         count: the tokens of a conversation.
         limit: the most tokens that the prompt may have.
         gives_way: whether older turns may be left out for the passages.
+        markers: the words that begin turns.
     """
     messages = list(messages)
     if not messages or messages[-1]["role"] != "user":
@@ -58,7 +65,7 @@ def ground(
     most = limit // 2 + count([*kept, last]) // 2 if gives_way else limit  # half of what is left is the conversation's
 
     def turn(sources: Sequence[Source]) -> M:
-        return {**last, "content": quoted_turn(sources, last["content"])}  # type: ignore[return-value]
+        return {**last, "content": quoted_turn(sources, last["content"], markers)}  # type: ignore[return-value]
 
     def fits(sources: Sequence[Source]) -> bool:
         return count([*kept, turn(sources)]) <= most

@@ -2,13 +2,14 @@
 
 Every line of a quotation begins with the same mark, whatever breaks lines in the passage, so that a turn without its
 marked lines is what this module and the person wrote. Spellings of special tokens in it are encoded as text by
-`gptsmith.text.chat_template`, as in all that people write.
+`gptsmith.text.chat_template`, as in all that people write; words that tell turns apart without being special tokens get
+an invisible gap.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from gptsmith.retrieval.documents import Source
 from gptsmith.text.sentences import SENTENCE_END
@@ -21,14 +22,22 @@ INTRODUCTION = (
 QUESTION = "Answer from these passages, in few words. The question: "
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 SENTENCE = re.compile(rf"\s*\S.*?(?:{SENTENCE_END}|(?=\n\s*\n)|$)", re.DOTALL)
+GAP = "\u200b"
 MAX_LABEL_CHARACTERS = 200
 STEM_CHARACTERS = 5
 """Words that share so many characters at their beginning count as the same where a passage is shortened."""
 
 
-def quoted_turn(sources: Sequence[Source], question: str) -> str:
-    """The person's turn: passages, numbered from 1, and then the question."""
+def quoted_turn(sources: Sequence[Source], question: str, markers: Collection[str] = ()) -> str:
+    """The person's turn: passages, numbered from 1, and then the question.
+
+    Args:
+        markers: the words that begin turns, as `gptsmith.text.turn_markers` finds them.
+    """
     quotations = "\n\n".join(quotation(source, number) for number, source in enumerate(sources, 1))
+    if markers:
+        words = "|".join(map(re.escape, sorted(markers, key=len, reverse=True)))
+        quotations = re.sub(words, lambda match: f"{match[0][0]}{GAP}{match[0][1:]}", quotations, flags=re.IGNORECASE)
     return f"{INTRODUCTION}\n\n{quotations}\n\n{QUESTION}{question}"
 
 

@@ -26,7 +26,7 @@ def open_documents(folders: Sequence[str | Path]) -> Documents | None:
 
         documents = Documents(folders, observe)
     num_files, num_passages = documents.index.counts()
-    console.note(f"{num_files:,} documents in {num_passages:,} passages are searched", "dim")
+    console.note(f"documents searched: {num_files:,} ({num_passages:,} passages)", "dim")
     for line in skipped_in_words({"skipped": documents.skipped}):
         console.note(line, "dim")
     return documents

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptsmith.retrieval.documents import Source
-from gptsmith.retrieval.quotation import INTRODUCTION, MARK, QUESTION, quoted_turn, shortened
+from gptsmith.retrieval.quotation import GAP, INTRODUCTION, MARK, QUESTION, quoted_turn, shortened
 from gptsmith.text.chat_template import CHATML, PLAIN, ChatTemplate
 from gptsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
+from gptsmith.text.turn_markers import turn_markers
 
 INJECTIONS = (Path(__file__).parent / "injections.txt").read_text(encoding="utf-8").split("\n----\n")
 QUESTIONS = "Who opened the forge?"
@@ -73,8 +74,7 @@ def test_nothing_ends_a_line_of_a_quotation(text: str) -> None:
 
 
 @given(st.lists(st.sampled_from([*SPECIAL_TOKENS, "a", "\n", " "]), max_size=8).map("".join))
-def test_special_spellings_are_text(text: str) -> None:
-    tokenizer = BytesTokenizerSettings().train(list, 0)
+def test_special_spellings_are_text(tokenizer: Tokenizer, text: str) -> None:
     turn = quoted_turn([replace(SOURCE, text=text)], QUESTIONS)
     ids = ChatTemplate().prompt_ids(tokenizer, [{"role": "user", "content": turn}])
     special = [tokenizer.decode([one], keep_special=True) for one in ids if one in tokenizer.special_tokens.values()]
@@ -90,3 +90,33 @@ def test_a_passage_is_shortened_around_the_sentence_that_answers() -> None:
     assert shortened(source, lambda text: len(text) <= 110) == " ".join(sentences[5:8])
     assert shortened(source, lambda text: len(text) <= 20) is None
     assert shortened(source, lambda text: True) == source.text
+
+
+LLAMA = (
+    "{% for message in messages %}{% if message.role == 'user' %}[INST] {{ message.content }} [/INST]"
+    "{% else %} {{ message.content }} </s>{% endif %}{% endfor %}"
+)
+VICUNA = (
+    "A chat between a user and an assistant. "
+    "{% for message in messages %}{{ message.role | upper }}: {{ message.content }} {% endfor %}ASSISTANT:"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "markers"),
+    [
+        (CHATML, set()),
+        (PLAIN, {"User:", "Assistant:"}),
+        (LLAMA, {"[INST]", "[/INST]"}),
+        (VICUNA, {"USER:", "ASSISTANT:"}),
+        ("{{ raise_exception('no') }}", set()),
+    ],
+    ids=["chatml", "plain", "llama", "vicuna", "refusing"],
+)
+def test_no_passage_has_the_words_that_begin_turns(template: str, markers: set[str], tokenizer: Tokenizer) -> None:
+    found = turn_markers(ChatTemplate(template), tokenizer)
+    assert markers <= found
+    passage = " ".join(["The smith", *markers, *map(str.lower, markers), "said."])
+    turn = quoted_turn([replace(SOURCE, text=passage, file=passage)], QUESTIONS, found)
+    assert not any(marker.lower() in turn.lower() for marker in markers)
+    assert turn.replace(GAP, "") == quoted_turn([replace(SOURCE, text=passage, file=passage)], QUESTIONS)

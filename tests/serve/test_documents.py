@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
+import gptsmith
 from gptsmith.retrieval.documents import Documents
 from gptsmith.retrieval.grounding import NOTHING_FOUND
 
 from ..retrieval.conftest import FORGE
+from ..workflows.conftest import Outcome
+from ..workflows.conftest import call as call  # a fixture
 from .conftest import Served, serving
 
 ASKED = {"model": "chat", "messages": [{"role": "user", "content": "Who opened the forge?"}], "max_tokens": 4}
@@ -117,3 +122,37 @@ def test_what_is_searched_is_described(knowing: Served, served: Served) -> None:
     assert [Path(path).name for path in described["skipped"]] == ["photo.jpg"]
     assert "--documents" in served.ask("GET", "/v1/documents").error["message"]
     assert "documents" not in answered(served, "/v1/chat/completions", ASKED)
+
+
+def test_the_terminal_shows_numbered_sources(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., Outcome]
+) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "forge.md").write_text(FORGE + "\x1b[31m\n", encoding="utf-8")
+    lines = "Who opened the forge?\nWho is the president of Zimbabwe?\n/regenerate\n"
+    asked = ("chat", runs / "chat", "--documents", tmp_path / "notes", "--max-tokens", 4, "--seed", 1)
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    told = call(*asked).err
+    assert "documents searched: 1 (3 passages)" in told
+    assert "[1] forge.md, line 5, The forge > Steel: ## Steel Aldric Penhallow opened the forge" in told
+    assert told.count(NOTHING_FOUND) == 2
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    first, second, _ = map(json.loads, call(*asked, "--json").out.splitlines())
+    check(first["documents"])
+    assert second["documents"]["found"] is False
+    refused = call("chat", runs / "base", "--documents", tmp_path / "notes")
+    assert refused.code == 2
+    assert "documents are for models that were tuned on conversations" in refused.err
+    assert "no such file or folder" in call("chat", runs / "chat", "--documents", tmp_path / "none").err
+
+
+def test_python_has_them_too(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "forge.md").write_text(FORGE, encoding="utf-8")
+    talk = gptsmith.chat(runs / "chat", documents=tmp_path, max_tokens=4, device="cpu")
+    talk.say("Who opened the forge?")
+    assert talk.grounding is not None
+    assert talk.grounding.sources[0].file == "forge.md"
+    assert talk.messages[0] == {"role": "user", "content": "Who opened the forge?"}
+    served = gptsmith.serve(runs / "chat", documents=tmp_path, port=0, device="cpu", background=True)
+    with served as server, urlopen(f"{server.address}/v1/documents") as answer:
+        assert json.load(answer)["num_files"] == 1

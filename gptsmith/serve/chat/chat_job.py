@@ -25,6 +25,7 @@ from gptsmith.serve.served_model import ServedModel
 from gptsmith.text.channels import Channels
 from gptsmith.text.context import FittedPrompt, max_prompt_tokens
 from gptsmith.text.thoughts import opens_thoughts
+from gptsmith.text.turn_markers import turn_markers
 
 MAX_OPENING_TOKENS = 16
 """More than the end of a prompt needs that opens thoughts."""
@@ -122,6 +123,7 @@ class ChatJob(GenerationJob):
                 ),
                 max_prompt_tokens(self.served.context_length, self.max_tokens),
                 gives_way=self.truncates,
+                markers=turn_markers(self.served.template(), self.served.tokenizer),
             )
             flat = grounded + begun
         prompt = encoded(

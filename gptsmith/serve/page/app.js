@@ -4,6 +4,7 @@ import "./input_method.js"; // first: before other modules listen to keys
 
 import { copyText } from "./clipboard.js";
 import { download, el, fill, icon, iconButton } from "./element.js";
+import { extra } from "./extra.js";
 import { fromJson, toJson, toMarkdown } from "./files.js";
 import { misfit } from "./fit.js";
 import { Library } from "./library.js";
@@ -48,6 +49,7 @@ class App {
       choose: (node, piece, one, isEnd) => this.choose(node, piece, one, isEnd),
       why: (node, piece) => this.explain(node, piece),
       create: () => this.create(),
+      more: (node) => extra.more(this, node),
       key: async (node) => { if (await this.askKey()) this.run(node); },
     });
     this.thread.isShaded = kept("localStorage", "shaded") === "yes";
@@ -154,7 +156,7 @@ class App {
     fill(place("bar"),
       !isEmpty && el("h1.unseen", {}, titleOf(conversation)),
       iconButton("menu", "Conversations", () => this.openSidebar(true), { id: "open-sidebar" }),
-      chooser, el("span.space", {}), el("span", { id: "used" }),
+      chooser, extra.bar(this), el("span.space", {}), el("span", { id: "used" }),
       el("button.toggle", { type: "button", id: "shade", "aria-pressed": String(this.thread.isShaded), title: "Show the probability of each token", onclick: () => this.shade() },
         icon("shades"), el("span", {}, "Probabilities")),
       iconButton("sliders", "Settings", () => this.openPanel(place("panel").hidden), { id: "open-panel", "aria-expanded": String(!place("panel").hidden) }));
@@ -191,10 +193,11 @@ class App {
     words.ariaLabel = isText ? "Text" : "Message";
     const send = place("send");
     send.classList.toggle("is-stop", Boolean(reply));
-    send.disabled = !reply && (isMute || Boolean(this.misfit) || (!isText && !words.value.trim()));
+    const waiting = extra.waitsFor(conversation);
+    send.disabled = !reply && (isMute || Boolean(this.misfit || waiting) || (!isText && !words.value.trim()));
     send.ariaLabel = label;
     fill(send, icon(reply ? "stop" : isText ? "go" : "send"), el("span", {}, label));
-    fill(place("hint"), this.hint(isText, isMute));
+    fill(place("hint"), waiting && !reply ? waiting : this.hint(isText, isMute));
   }
 
   hint(isText, isMute) {
@@ -211,6 +214,7 @@ class App {
     this.thread.show(conversation, model, this.reply?.node);
     if (!conversation.roots.length) fill(place("thread"), welcome(model, conversation.mode, (words) => this.send(words), (mode) => this.setMode(mode)));
     this.showAround();
+    extra.shown(this);
   }
 
   /** Shows what depends on whether something is being written. */
@@ -352,7 +356,7 @@ class App {
   create(wantedName = undefined) {
     if (!this.models.length) return;
     const left = keptValue("sessionStorage", "new") ?? {};
-    const named = [wantedName, left.model, this.conversation?.model, kept("localStorage", "model")].map((wanted) => this.models.find(({ name }) => name === wanted));
+    const named = [wantedName, left.model, this.conversation?.model, extra.firstModel(), kept("localStorage", "model")].map((wanted) => this.models.find(({ name }) => name === wanted));
     const model = named.find(Boolean) ?? this.models[0];
     const mode = model.kind === "chat" && (wantedName || left.mode !== "text") ? "chat" : "text";
     const settings = checkedSettings(left.settings ?? keptValue("localStorage", "settings"));
@@ -500,7 +504,7 @@ class App {
 
   /** A new text of the model after a message. */
   async write(parentId) {
-    if (this.reply) return;
+    if (this.reply || await extra.write(this, parentId)) return;
     await this.run(addNode(this.conversation, parentId, { role: "assistant", text: "" }));
   }
 
@@ -570,6 +574,7 @@ class App {
     const made = addNode(conversation, node.parent, { role: node.role, text });
     if (isAsked) await this.write(made.id);
     else {
+      if (node.role === "assistant") extra.edited(this, node, made);
       this.showThread();
       this.thread.focus(made.id, "Edit");
       await this.library.keep(conversation);
@@ -607,11 +612,11 @@ class App {
   // Why it wrote a word
 
   /** Opens the explanation of a word, with the probabilities of all to choose another one. */
-  explain(node, piece) {
+  explain(node, piece, { model, conversation, thread } = this) {
     if (!this.thread.isShaded) this.shade();
     if (!place("panel").hidden) this.openPanel(false);
-    this.why.open(this.model, this.conversation, node, piece);
-    this.thread.mark(node, piece);
+    this.why.open(model, conversation, node, piece);
+    thread.mark(node, piece);
     this.showVeil();
     place("why").querySelector("button").focus();
   }

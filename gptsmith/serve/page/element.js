@@ -3,11 +3,14 @@
 const SVG = "http://www.w3.org/2000/svg";
 const SHAPES = {
   alert: "M12 8v5M12 16.5v.01M12 3 2.5 20h19z",
+  bad: "M7 4v9M7 13l4 7c1.5 0 2.5-1 2.5-2.5V14h5a1.8 1.8 0 0 0 1.8-2.1l-1-6A2 2 0 0 0 17.3 4H7zM3.5 4v9",
   close: "M6 6l12 12M18 6 6 18",
+  columns: "M4 5h7v14H4zM13 5h7v14h-7z",
   copy: "M9 9h11v11H9zM5 15H4V4h11v1",
   down: "M12 5v14M6 13l6 6 6-6",
   edit: "m4 20 1-4L16.5 4.5l3 3L8 19zM14 7l3 3",
   export: "M12 15V4M8 8l4-4 4 4M5 14v6h14v-6",
+  good: "M7 20v-9M7 11l4-7c1.5 0 2.5 1 2.5 2.5V10h5a1.8 1.8 0 0 1 1.8 2.1l-1 6A2 2 0 0 1 17.3 20H7zM3.5 20v-9",
   go: "M5 12h13M12 6l6 6-6 6",
   import: "M12 4v11M8 11l4 4 4-4M5 14v6h14v-6",
   left: "m14.5 6-6 6 6 6",

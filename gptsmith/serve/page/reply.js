@@ -33,6 +33,7 @@ export class Reply {
     delete node.finish;
     node.tokens ??= [];
     node.figures = { start: node.tokens.length ? start ?? 0 : node.text.length, model: model.name };
+    node.written = { made: model.made, sampling: structuredClone(this.conversation.settings) };
     node.changed = Date.now();
     this.before = { tokens, seconds };
     try {

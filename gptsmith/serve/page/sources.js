@@ -4,6 +4,9 @@ import { el, iconButton } from "./element.js";
 import { closeBeside, openBeside, passing } from "./popup.js";
 import { passage, ServerError } from "./server.js";
 
+/** Headings that a passage begins with: they are said above it. */
+const HEADINGS = /^(#{1,6} .*\s*)+/;
+
 /** Where a passage stands, for a person. */
 export const placeOf = ({ file, line, headings }) =>
   [line === null ? file : `${file}, line ${line.toLocaleString("en")}`, headings.join(" › ")].filter(Boolean).join(" · ");
@@ -23,7 +26,7 @@ export function sourcesOf(node) {
 
 function entry(source) {
   const button = el("button.source", { type: "button", "aria-haspopup": "dialog", onclick: () => open(source, button) },
-    el("span.place", { dir: "auto" }, placeOf(source)), el("span.soft", { dir: "auto" }, source.text));
+    el("span.place", { dir: "auto" }, placeOf(source)), el("span.soft", { dir: "auto" }, source.text.replace(HEADINGS, "")));
   return button;
 }
 

@@ -14,7 +14,7 @@ const MEASURABLE_S = 0.1;
 
 /**
  * `on` has what a person does: step(node, by), copy(node), fits(node, text), edit(node, text), again(node), goOn(node), key(node),
- * choose(node, piece, alternative, isEnd), why(node, piece), create().
+ * choose(node, piece, alternative, isEnd), why(node, piece), create(); and more(node), which gives further {lines, buttons}.
  */
 export class Thread {
   constructor(target, on) {
@@ -82,11 +82,15 @@ export class Thread {
     const isText = this.conversation.mode === "text";
     const words = el(isText ? "span.words" : "div.words", isText ? {} : { dir: "auto" });
     const tools = el(isText ? "span.tools" : "footer.tools", {});
-    const name = node.role === "user" ? "You" : node.figures?.model ?? this.model?.name ?? "Model";
+    const name = this.author(node);
     const element = isText
       ? el(`span.part.${node.role}`, { data: { id: node.id } }, words, node !== this.last && this.more(node))
       : el(`article.message.${node.role}`, { data: { id: node.id }, "aria-label": name }, el("h2.author", {}, name), words, tools);
     return { element, words, tools, answer: null };
+  }
+
+  author(node) {
+    return node.role === "user" ? "You" : node.figures?.model ?? this.model?.name ?? "Model";
   }
 
   words(view, node, isWriting, wait) {
@@ -117,7 +121,8 @@ export class Thread {
   /** What stands under a message: why it ended, what can be done, figures. */
   parts(node) {
     if (this.writing?.id === node.id) return [el("span.figures", {})];
-    return [this.ending(node), sourcesOf(node), el("div.actions", {}, this.branches(node), this.buttons(node)), node.role === "assistant" && el("span.figures", {})];
+    const { lines, buttons } = this.on.more(node);
+    return [this.ending(node), sourcesOf(node), lines, el("div.actions", {}, this.branches(node), this.buttons(node), buttons), node.role === "assistant" && el("span.figures", {})];
   }
 
   branches(node) {

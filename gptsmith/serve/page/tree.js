@@ -12,7 +12,7 @@ export function newConversation({ model = "", mode = "chat", system = "", settin
   return { id: newId(), title: "", model, mode, system, created: now, updated: now, settings, nodes: {}, roots: [], selected: {} };
 }
 
-/** The messages that are shown: from a root along the selected children. */
+/** The messages that are shown: from a root along the selected children, up to where none is selected. */
 export function path(conversation) {
   const { nodes, selected } = conversation;
   const found = [];

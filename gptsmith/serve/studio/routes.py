@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from gptsmith.serve.routes import ROUTES
-from gptsmith.serve.studio import pages
+from gptsmith.serve.studio import pages, talk
 from gptsmith.serve.studio.data import routes as data
 from gptsmith.serve.studio.improve import routes as improve
 from gptsmith.serve.studio.jobs import routes as jobs
 from gptsmith.serve.studio.marks import routes as marks
 from gptsmith.serve.studio.runs import routes as runs
+from gptsmith.serve.studio.take_along import routes as take_along
 from gptsmith.serve.studio.train import routes as train
 
 STUDIO_ROUTES = (
@@ -17,6 +18,8 @@ STUDIO_ROUTES = (
     *jobs.ROUTES,
     *marks.ROUTES,
     *runs.ROUTES,
+    *take_along.ROUTES,
+    *talk.ROUTES,
     *improve.ROUTES,
     *train.ROUTES,
     *ROUTES,

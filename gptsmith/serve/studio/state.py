@@ -14,6 +14,7 @@ from gptsmith.serve.studio.marks.marks import Marks
 from gptsmith.serve.studio.place import Place
 from gptsmith.serve.studio.runs.changes import RunChanges
 from gptsmith.serve.studio.runs.rows import Runs
+from gptsmith.serve.studio.take_along.copies import Copies
 from gptsmith.serve.studio.tickets import Tickets
 from gptsmith.serve.studio.train.training import Training
 
@@ -28,6 +29,7 @@ class Studio:
         jobs: what runs in processes of its own.
         runs: the folders of models that were made.
         run_changes: what people do with them.
+        copies: those for other programs.
         marks: what people said about answers.
         improvements: models that are tuned by them, and judged blind.
         pair_writer: writes the pairs that are judged.
@@ -41,6 +43,7 @@ class Studio:
     jobs: Jobs = field(init=False)
     runs: Runs = field(init=False)
     run_changes: RunChanges = field(init=False)
+    copies: Copies = field(init=False)
     marks: Marks = field(init=False)
     improvements: Improvements = field(init=False)
     pair_writer: PairWriter = field(init=False)
@@ -51,6 +54,7 @@ class Studio:
         self.jobs = Jobs(self.database, self.place)
         self.runs = Runs(self.place, self.database, self.jobs)
         self.run_changes = RunChanges(self.place, self.database, self.jobs, self.runs)
+        self.copies = Copies(self.place, self.jobs, self.runs)
         self.marks = Marks(self.database)
         self.improvements = Improvements(self.database, self.jobs)
         self.pair_writer = PairWriter(self.improvements)

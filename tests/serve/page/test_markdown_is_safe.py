@@ -190,7 +190,7 @@ def test_the_check_itself_sees_what_is_not_allowed() -> None:
             assert_harmless([[tag, attributes, space]])
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.js")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.js")), ids=lambda path: path.name)
 def test_no_module_reads_text_as_html_or_as_a_program(path: Path) -> None:
     forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|setHTML|DOMParser|createContextualFragment"
     assert not re.findall(rf"{forbidden}|\beval\(|\bFunction\(", path.read_text(encoding="utf-8"))

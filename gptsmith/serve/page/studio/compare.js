@@ -1,43 +1,70 @@
-/** Runs beside each other: their figures, the settings in which they differ, and their curves in the same charts. */
+/** What a model is compared with: another one, or itself with other sampling. */
 
-import { addNews, Curves, newLog, showSamples } from "../charts.js";
-import { el, fill, readableCount } from "../element.js";
-import { runState, size } from "./figures.js";
+import { el, fill, icon } from "../element.js";
+import { keep, keptValue } from "../memory.js";
+import { usual } from "../sampling.js";
+import { t } from "./words.js";
 
-export async function show(place, studio) {
-  const { api, t } = studio;
-  fill(place, el("h1", {}, t("compare.title")));
-  const query = new URLSearchParams(studio.about.map((name) => ["run", name]));
-  const found = await api.get(`compared?${query}`);
-  const logs = found.runs.map((run, i) => {
-    const log = newLog(run.name, i);
-    addNews(log, run.news);
-    return log;
-  });
-  const number = (value) => (typeof value === "number" ? value.toFixed(4) : "");
-  const figures = [
-    [t("compare.state"), ({ row }) => runState(t, row)],
-    [t("compare.parameters"), ({ row }) => (row.num_parameters ? readableCount(row.num_parameters) : "")],
-    [t("compare.size"), ({ row }) => size(row.num_bytes)],
-    [t("compare.steps"), ({ row }) => row.step?.toLocaleString() ?? ""],
-    [t("compare.loss"), ({ row }) => number(row.validation_loss)],
-    [t("compare.bits"), ({ row }) => number(row.bits_per_byte)],
-    ...found.settings.map(([path, label], i) => [label, ({ settings }) => settings[i] ?? "", path]),
-  ];
-  const heads = found.runs.map(({ name }, i) => el("th", { scope: "col" },
-    el(`span.swatch.c${logs[i].color}`), " ", el("a", { href: `#/runs/${encodeURIComponent(name)}`, dir: "auto" }, name)));
-  const rows = figures.map(([label, value, path]) =>
-    el("tr", {}, el("th", { scope: "row", title: path ?? "" }, label), found.runs.map((run) => el("td", {}, String(value(run))))));
-  const curves = el("section.part", {}, el("h2", {}, t("run.curves")));
-  const samples = el("section.part", {}, el("h2", {}, t("run.samples")));
-  fill(place,
-    el("div", {}, el("a", { href: "#/" }, t("home.title"))),
-    el("h1", {}, t("compare.title")),
-    el("div.scroll.card", { tabIndex: 0, role: "region", "aria-label": t("compare.title") }, el("table", {}, el("thead", {}, el("tr", {}, el("td"), heads)), el("tbody", {}, rows))),
-    found.num_settings_left_out > 0 && el("p.soft", {}, t("compare.leftOut", { count: found.num_settings_left_out })),
-    curves, samples);
-  const charts = new Curves(curves, true);
-  studio.signal.addEventListener("abort", () => charts.show([]));
-  charts.show(logs);
-  showSamples(samples, logs, true);
+const KEPT = "compare";
+const TEMPERATURE = { name: "temperature", off: 1, min: 0, max: 2, step: 0.05 };
+
+export class Compare {
+  constructor() {
+    this.chosen = { isOn: false, isBlind: true, ...keptValue("localStorage", KEPT) };
+    this.strip = el("div.compare", { role: "group", "aria-label": t("talk.compare") });
+  }
+
+  /** The button of the bar; below the bar is what can be chosen while it is pressed. */
+  show(app) {
+    const { isOn } = this.chosen;
+    const canCompare = app.conversation.mode === "chat" && app.model.kind === "chat";
+    document.getElementById("bar").after(this.strip);
+    this.strip.hidden = !isOn || !canCompare;
+    if (!this.strip.contains(document.activeElement)) this.fillStrip(app);
+    return canCompare && el("button.toggle", { type: "button", id: "compare", "aria-label": t("talk.compare"), "aria-pressed": String(isOn), title: t("talk.compare_help"), onclick: () => {
+      this.set({ isOn: !isOn });
+      app.showBar();
+      document.getElementById("compare").focus();
+    } }, icon("columns"), el("span", {}, t("talk.compare")));
+  }
+
+  fillStrip(app) {
+    const { temperature, isBlind } = this.chosen;
+    const other = this.other(app);
+    const models = app.models.filter(({ kind }) => kind === "chat");
+    const { min, max, step } = TEMPERATURE;
+    const hot = el("input.number", { type: "number", min, max, step, value: temperature ?? "", placeholder: String(app.conversation.settings.temperature ?? usual(other, TEMPERATURE)) });
+    hot.addEventListener("input", () => {
+      const value = Number(hot.value);
+      this.set({ temperature: hot.value !== "" && value >= min && value <= max ? value : undefined });
+    });
+    fill(this.strip,
+      el("label", {}, t("talk.with"), el("select", { onchange: ({ target }) => this.set({ model: target.value }) },
+        models.map(({ name }) => el("option", { value: name, selected: name === other.name }, name)))),
+      el("label", {}, t("talk.temperature"), hot),
+      el("label", {}, el("input", { type: "checkbox", checked: isBlind, onchange: ({ target }) => this.set({ isBlind: target.checked }) }), t("talk.blind")));
+  }
+
+  set(chosen) {
+    Object.assign(this.chosen, chosen);
+    keep("localStorage", KEPT, JSON.stringify(this.chosen));
+  }
+
+  /** The model of the second answer: the chosen one, else another than the first, else the same. */
+  other({ models, model }) {
+    const able = models.filter(({ kind }) => kind === "chat");
+    return able.find(({ name }) => name === this.chosen.model) ?? able.find(({ name }) => name !== model.name) ?? model;
+  }
+
+  /** The two {model, settings} in the order that they are shown in, which is drawn where names are hidden. */
+  sides(app) {
+    const { model, conversation: { settings } } = app;
+    const { temperature, isBlind } = this.chosen;
+    const other = this.other(app);
+    const changed = { ...settings, ...(temperature !== undefined && { temperature }) };
+    // With one seed, a model would say the same twice.
+    if (other.name === model.name && settings.seed !== undefined) changed.seed = settings.seed + 1;
+    const sides = [{ model: model.name, settings: { ...settings } }, { model: other.name, settings: changed }];
+    return isBlind && crypto.getRandomValues(new Uint8Array(1))[0] % 2 ? sides.reverse() : sides;
+  }
 }

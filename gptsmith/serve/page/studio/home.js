@@ -17,7 +17,7 @@ export async function show(place, studio) {
   const chosen = new Set();
   const jobs = el("ul.jobs", { "aria-label": t("home.jobs") });
   const search = el("input", { type: "search", placeholder: t("home.search"), "aria-label": t("home.search"), hidden: true, oninput: () => showRuns() });
-  const compare = el("button", { type: "button", hidden: true, onclick: () => studio.go("compare", ...chosen) });
+  const compare = el("button", { type: "button", hidden: true, onclick: () => studio.go("compared", ...chosen) });
   const list = el("ul.runs", { "aria-label": t("home.runs") });
   const silence = el("p.soft", { role: "status", hidden: true }, t("trouble.gone"));
   fill(place,

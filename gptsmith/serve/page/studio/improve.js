@@ -1,5 +1,68 @@
-import { el, fill } from "../element.js";
+/** Improve: which models have marks to learn from, and what came of earlier ones. */
 
-export async function show(place, { t }) {
-  fill(place, el("h1", {}, t("improve.title")));
+import { el, fill } from "../element.js";
+import { showImprovement } from "./improve_one.js";
+import { recipeWords, stateWords } from "./improve_words.js";
+
+const AGAIN_MS = 3000;
+
+export async function show(place, studio) {
+  if (studio.about[0]) await showImprovement(place, studio);
+  else await showOverview(place, studio);
+}
+
+async function showOverview(place, studio) {
+  const { api, t } = studio;
+  const models = el("div.improve-models"), history = el("section");
+  fill(place, el("h1", {}, t("improve.title")), el("p.soft", {}, t("improve.lead")), models, history);
+  let known = "";
+  await api.follow("improve", (news) => {
+    const now = JSON.stringify(news);
+    if (now === known) return;
+    known = now;
+    fill(models, news.models.length ? news.models.map((model) => card(model, studio)) : el("p.card", {}, t("improve.no_marks"), " ", el("a", { href: "#/talk" }, t("improve.to_talk"))));
+    fill(history, news.improvements.length ? [el("h2", {}, t("improve.history")), table(news.improvements, t)] : null);
+  }, { everyMs: AGAIN_MS });
+}
+
+function card(model, studio) {
+  const { t } = studio;
+  return el("section.card", { "aria-label": model.name },
+    el("h2", { dir: "auto" }, model.name),
+    el("p.soft", {}, marksWords(model.marks, t)),
+    model.recipe ? el("p", {}, recipeWords(model.recipe, t)) : el("p", {}, t("improve.too_few", missingGaps(model.missing))),
+    el("div.row", {}, action(model, studio)));
+}
+
+function action(model, { api, t, go, passing }) {
+  if (model.open) return el("a.button", { href: `#/improve/${model.open}` }, t("improve.go_on"));
+  if (!model.recipe) return el("a.button", { href: "#/talk" }, t("improve.to_talk"));
+  const button = el("button.primary", { type: "button", onclick: async () => {
+    button.disabled = true;
+    try {
+      const { improvement } = await api.post("improve", { model: model.name });
+      go("improve", improvement);
+    } catch (error) {
+      passing(error.message);
+      button.disabled = false;
+    }
+  } }, t("improve.press"));
+  return button;
+}
+
+function marksWords(marks, t) {
+  const sorts = Object.entries(marks).filter(([, count]) => count).map(([sort, count]) => t(`improve.${sort}`, { count }));
+  return sorts.join(" · ");
+}
+
+const missingGaps = ({ thumbs, choices, edits }) => ({ thumbs, choices, edits });
+
+function table(improvements, t) {
+  const head = ["improve.model", "improve.from", "improve.learnt", "improve.outcome"].map((name) => el("th", { scope: "col" }, t(name)));
+  const rows = improvements.map((one) => el("tr", {},
+    el("th", { scope: "row" }, el("a", { href: `#/improve/${one.id}`, dir: "auto" }, one.run), one.is_default && el("span.improve-used", {}, t("improve.used"))),
+    el("td", { dir: "auto" }, one.model),
+    el("td", {}, t(`improve.examples_${one.recipe.objective}`, { count: one.recipe.num_examples })),
+    el("td", {}, stateWords(one, t))));
+  return el("div.scroll", {}, el("table.improve-history", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)));
 }

@@ -1,5 +1,4 @@
-import { el, fill } from "../element.js";
-
-export async function show(place, { t }) {
-  fill(place, el("h1", {}, t("talk.title")));
+/** Talk is a page of its own. */
+export async function show() {
+  location.replace("./talk");
 }

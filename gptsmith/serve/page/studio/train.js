@@ -1,13 +1,13 @@
 /** Train: how long, on what, from which model; the plan and honest advice before it starts. */
 
 import { el, fill, readableCount } from "../element.js";
+import { Api, paused } from "./api.js";
 import { keepWish, readWish, STOPS, stopOf, typedMinutes } from "./train_address.js";
 import { readableMinutes, readableSize, showAdvice, showPlan } from "./train_plan.js";
 import { showSettings } from "./train_settings.js";
-import { paused } from "./api.js";
 
 /** How long a person is at rest before the exact plan is made, and how often it is asked for. */
-const REST_MS = 700, AGAIN_MS = 800;
+const REST_MS = 500, AGAIN_MS = 500;
 const KEPT_OPTIONS = ["seed", "private", "redact"];
 
 export async function show(place, studio) {
@@ -104,7 +104,7 @@ function choice(wish, collections, models, t, { onData, onBase, onName }) {
     wish.data && !known && el("option", { value: wish.data, selected: true }, wish.data));
   const path = el("input", { id: "train-path", value: known ? "" : wish.data, placeholder: "texts/", dir: "auto", autocomplete: "off", spellcheck: false, onchange: ({ target }) => target.value.trim() && onData(target.value.trim()) });
   const usable = (models ?? []).filter((one) => !one.problem && one.kind !== "classifier");
-  const group = (label, members) => members.length > 0 && el("optgroup", { label }, members.map((one) => el("option", { value: one.id, selected: one.id === wish.base }, described(one))));
+  const group = (label, members) => members.length > 0 && el("optgroup", { label }, members.map((one) => el("option", { value: one.id, selected: one.id === wish.base }, described(one, t))));
   const base = el("select", { id: "train-base", onchange: ({ target }) => onBase(target.value || null) },
     el("option", { value: "", selected: wish.base === null }, t("train.nothing")),
     wish.base !== null && !usable.some((one) => one.id === wish.base) && el("option", { value: wish.base, selected: true }, wish.base),
@@ -117,7 +117,7 @@ function choice(wish, collections, models, t, { onData, onBase, onName }) {
       el("label", { htmlFor: "train-path" }, t("train.or_path"), path),
       el("label", { htmlFor: "train-base" }, t("train.begin"), base),
       el("label", { htmlFor: "train-name" }, t("train.name"), el("input", { id: "train-name", value: wish.name, dir: "auto", maxLength: 80, placeholder: t("train.name_usual"), autocomplete: "off", onchange: ({ target }) => onName(target.value.trim()) }))),
-    collections?.length === 0 && el("p.soft", {}, el("a", { href: "#/data" }, t("train.add_data"))),
+    collections?.length === 0 && !wish.data && el("p.soft", {}, el("a", { href: "#/data" }, t("train.add_data"))),
     models === null && el("p.soft", { role: "status" }, t("train.looking")),
     broken.length > 0 && el("details", {}, el("summary.soft", {}, t("train.broken", { count: broken.length })),
       el("ul.said", {}, broken.map((one) => el("li.soft", { dir: "auto" }, `${one.name}: ${one.problem}`)))),
@@ -125,7 +125,7 @@ function choice(wish, collections, models, t, { onData, onBase, onName }) {
 }
 
 /** A model in a line: name, size, licence. */
-const described = ({ name, num_parameters: size, licence, kind }) => [name, readableCount(Number(size.toPrecision(3))), kind, licence].filter(Boolean).join(" · ");
+const described = ({ name, num_parameters: size, licence, kind }, t) => [name, readableCount(Number(size.toPrecision(3))), t(`train.kind_${kind}`), licence].filter(Boolean).join(" · ");
 
 /** The dial: a slider with sensible stops, and a time as it is typed. */
 function showTime(place, wish, t, onChange) {
@@ -152,6 +152,7 @@ function showTime(place, wish, t, onChange) {
 class Planner {
   constructor({ api, t, signal }, wish, parts, onBase) {
     Object.assign(this, { api, t, signal, wish, parts, onBase, turn: 0, job: null });
+    signal.addEventListener("abort", () => this.drop(this.job));
   }
 
   changed() {
@@ -169,17 +170,21 @@ class Planner {
     showAdvice(this.parts.advice, known.advice, this.t, this.onBase);
   }
 
-  /** Ends the job of the plan, and is content with the guess. */
+  /** Ends the job of a plan that nobody waits for, also when the view is left. */
+  async drop(job) {
+    if (job) await new Api().post("jobs/cancel", { id: job }).catch(() => {});
+  }
+
+  /** Is content with the guess. */
   async stop() {
-    const job = this.job;
     this.turn += 1;
-    await this.post(false, job);
+    await this.drop(this.job);
+    await this.post(false, null);
   }
 
   async ask(turn) {
     if (!this.wish.data) return this.shown({ state: "nothing", figures: {}, advice: [] });
     const left = this.job;
-    this.job = null;
     if (!await this.post(false, left, turn)) return;
     await paused(REST_MS, this.signal);
     while (turn === this.turn && !this.signal.aborted && await this.post(true, null, turn)) await paused(AGAIN_MS, this.signal);
@@ -189,7 +194,10 @@ class Planner {
   async post(isExact, insteadOf, turn = this.turn) {
     try {
       const known = await this.api.post("train/plan", { ...sent(this.wish), is_exact: isExact, ...(insteadOf && { instead_of: insteadOf }) });
-      if (turn !== this.turn || this.signal.aborted) return false;
+      if (turn !== this.turn || this.signal.aborted) {
+        if (isExact && known.state === "planning") this.drop(known.job);
+        return false;
+      }
       this.shown(known);
       return known.state === "guessed" || known.state === "planning";
     } catch (error) {

@@ -51,10 +51,14 @@ function figures({ figures: found, free_bytes: free, state }, t) {
 /** A guess has three figures, a plan all. */
 const rounded = (count, state) => state === "planned" ? Math.round(count) : Number(Math.round(count).toPrecision(2));
 
+/** The values of advice as people read them. */
+const readable = (values, t) => Object.fromEntries(Object.entries(values).map(([name, value]) =>
+  [name, name === "useful" || name === "minutes" ? readableMinutes(value, t) : value]));
+
 /** Shows advice; `onBase(id)` begins with the model that it names. */
 export function showAdvice(place, advice, t, onBase) {
   fill(place, el("h2", {}, t("train.advice")), el("ul.advice", {}, advice.map((one) =>
-    el(`li.${one.tone}`, {}, el("p", { dir: "auto" }, one.tone !== "note" && el("strong", {}, t(`train.tone_${one.tone}`), " "), t(`train.advice_${one.code}`, one.values),
+    el(`li.${one.tone}`, {}, el("p", { dir: "auto" }, one.tone !== "note" && el("strong", {}, t(`train.tone_${one.tone}`), " "), t(`train.advice_${one.code}`, readable(one.values, t)),
       one.is_guess && el("span.soft", {}, " ", t("train.guess"))),
     one.base !== null && el("button", { type: "button", onclick: () => onBase(one.base) }, t("train.begin_with"))))));
 }

@@ -5,10 +5,11 @@
 export const VIEWS = [
   { name: "home", inside: "home", load: () => import("./home.js") },
   { name: "runs", inside: "home", load: () => import("./run.js") },
-  { name: "compare", inside: "home", load: () => import("./compare.js") },
+  { name: "compared", inside: "home", load: () => import("./compare_runs.js") },
   { name: "take", inside: "home", load: () => import("./take.js") },
   { name: "data", inside: "data", load: () => import("./data.js") },
   { name: "train", inside: "train", load: () => import("./train.js") },
   { name: "talk", inside: "talk", href: "talk", load: () => import("./talk.js") },
+  { name: "marks", inside: "talk", load: () => import("./marks.js") },
   { name: "improve", inside: "improve", load: () => import("./improve.js") },
 ];

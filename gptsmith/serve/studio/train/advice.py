@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from gptsmith.base.files import readable_bytes
 from gptsmith.model.memory import PROCESS_BYTES
@@ -25,6 +25,14 @@ WASTED_SHARE, READ_SHARE = 0.8, 0.5
 EXAMPLES_IN_SECONDS = 0.5
 """A model suits a time in which it reads half of the examples."""
 
+Tone = Literal["stop", "warning", "note"]
+Code = Literal[
+    "too_little", "little", "outlook0", "outlook1", "outlook2", "outlook3", "from_for_examples", "get_for_examples",
+    "from_for_answers", "get_for_answers", "few_examples", "small_base", "tuned", "tuned_on_text", "memory_new",
+    "memory_lora", "memory_tuning", "time_left", "time_short",
+]  # fmt: skip
+OUTLOOK_CODES: Sequence[Code] = ("outlook0", "outlook1", "outlook2", "outlook3")
+
 
 @dataclass(frozen=True)
 class Advice:
@@ -38,8 +46,8 @@ class Advice:
         base: the `id` of the model to begin with, if that is the advice.
     """
 
-    code: str
-    tone: str = "note"
+    code: Code
+    tone: Tone = "note"
     values: Mapping[str, Any] = field(default_factory=dict)
     is_guess: bool = True
     base: str | None = None
@@ -85,8 +93,7 @@ def advise(now: Situation) -> list[Advice]:
     """The advice, what matters most first."""
     of_kind = _on_a_new_model(now) if now.base is None else _on_tuning(now, now.base)
     found = [*_on_memory(now), *of_kind, *_on_time(now)]
-    order = ("stop", "warning", "note")
-    return sorted(found, key=lambda one: order.index(one.tone))
+    return sorted(found, key=lambda one: get_args(Tone).index(one.tone))
 
 
 def _on_a_new_model(now: Situation) -> Iterator[Advice]:
@@ -95,23 +102,22 @@ def _on_a_new_model(now: Situation) -> Iterator[Advice]:
         yield Advice("too_little", "stop", size, is_guess=False)
         yield from _on_a_better_way(now)
         return
-    if now.amount.num_bytes < LITTLE_BYTES:
-        yield Advice("little", "warning", size)
     yield from _on_a_better_way(now)
+    if now.amount.num_bytes < LITTLE_BYTES and not now.are_examples:
+        yield Advice("little", "warning", size)
     if {"num_parameters", "num_tokens"} <= now.figures.keys():
-        level = outlook_level(now.figures["num_parameters"], now.figures["num_tokens"])
-        yield Advice(f"outlook{level}")
+        yield Advice(OUTLOOK_CODES[outlook_level(now.figures["num_parameters"], now.figures["num_tokens"])])
 
 
 def _on_a_better_way(now: Situation) -> Iterator[Advice]:
     """Beginning with a model that exists: for examples always, and for text if answers are wanted."""
     model = suitable_model(now)
-    found, what = ("from", {"model": model.name}) if model is not None else ("get", {})
+    base, values = (None, {}) if model is None else (model.id, {"model": model.name})
     if now.are_examples:
-        tone, count = "warning", now.amount.num_documents or 0
-        yield Advice(f"{found}_for_examples", tone, {**what, "count": count}, base=None if model is None else model.id)
+        code: Code = "get_for_examples" if model is None else "from_for_examples"
+        yield Advice(code, "warning", {**values, "count": now.amount.num_documents or 0}, base=base)
     else:
-        yield Advice(f"{found}_for_answers", values=what, base=None if model is None else model.id)
+        yield Advice("get_for_answers" if model is None else "from_for_answers", values=values, base=base)
 
 
 def suitable_model(now: Situation) -> FoundModel | None:
@@ -153,7 +159,7 @@ def _on_memory(now: Situation) -> Iterator[Advice]:
     values = {"needed": readable_bytes(needed), "free": readable_bytes(free)}
     ways = {} if now.base is None else now.base.tuning_bytes
     lora_fits = "lora" in ways and ways["lora"] - PROCESS_BYTES <= MEMORY_SHARE * free < needed
-    code = "memory_new" if now.base is None else "memory_lora" if lora_fits else "memory_tuning"
+    code: Code = "memory_new" if now.base is None else "memory_lora" if lora_fits else "memory_tuning"
     yield Advice(code, "stop", values, is_guess=not now.is_exact)
 
 
@@ -163,7 +169,7 @@ def _on_time(now: Situation) -> Iterator[Advice]:
         return
     wanted = now.minutes * 60
     if seconds < WASTED_SHARE * wanted and wanted - seconds > 30:
-        values = {"useful": round(seconds / 60, 1), "minutes": round(now.minutes, 1), "epochs": round(epochs, 1)}
+        values = {"useful": seconds / 60, "minutes": now.minutes, "epochs": round(epochs, 1)}
         yield Advice("time_left", values=values, is_guess=not now.is_exact)
     elif epochs < READ_SHARE:
         yield Advice("time_short", values={"percent": max(1, round(100 * epochs))}, is_guess=not now.is_exact)

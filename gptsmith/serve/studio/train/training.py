@@ -81,11 +81,11 @@ class Training:
     def plan(self, wish: PlanWish) -> dict[str, Any]:
         """What is known of a training now: a guess at once, and the figures of the verb `plan` when its job has made
         them; or why it cannot be."""
-        if wish.instead_of is not None:
-            self._drop(wish.instead_of)
         try:
             wanted = self._wanted(wish)
+            self._drop(wish.instead_of, unless=wanted.key)
         except UserError as error:
+            self._drop(wish.instead_of)
             return {"state": "failed", "figures": {}, "job": None, "problem": str(error), "advice": []}
         known = self._known(wanted, is_exact=wish.is_exact)
         return {
@@ -140,10 +140,10 @@ class Training:
         if row is not None and row["figures"] is not None:
             return Known("planned", json.loads(row["figures"]), row["job"])
         guess = self._guess(wanted)
-        if not is_exact:
-            return Known("guessed", guess)
         job = None if row is None else self._job(row["job"])
-        if job is None or job["state"] == "stopped":
+        if job is None or job["state"] in ("stopping", "stopped"):
+            if not is_exact:
+                return Known("guessed", guess)
             job = self._jobs.get(self._begin(wanted))
         if job["state"] in BROKEN:
             return Known("failed", guess, job["id"], job["message"] or "")
@@ -203,8 +203,10 @@ class Training:
         except ApiError:  # it was forgotten
             return None
 
-    def _drop(self, job: str) -> None:
-        """Stops a plan that nobody waits for any more."""
+    def _drop(self, job: str | None, unless: str | None = None) -> None:
+        """Stops a plan that nobody waits for any more, unless it is that of a key."""
+        if job is None or self._database.row("SELECT 1 FROM plans WHERE job = ? AND key = ?", job, unless):
+            return
         found = self._job(job)
         if found is not None and found["verb"] == "plan" and found["ended"] is None:
             self._jobs.cancel(job)

@@ -4,62 +4,98 @@ from __future__ import annotations
 
 import random
 import shutil
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+from playwright.sync_api import expect
 
 from gptsmith.evaluate.anytime import PairedPreference
 
 from ...conftest import until
-from ..conftest import Opened, opened
+from ..conftest import Opened, StudioPage, opened
 from .conftest import PROMPTS, answers, is_liked, thumb
 
 NUM_MARKS = 60
+NAME = "chat-improved"
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 
 
-def judged(studio: Opened, name: str) -> dict[str, Any]:
-    """An improvement after the person has judged it as far as it takes."""
-    found: dict[str, Any] = studio.get(f"improve/{name}")
-    while found["state"] == "judging":
-        if found["pair"] is None:
-            assert not found["trouble"], found["trouble"]
-            until(lambda: studio.get(f"improve/{name}")["pair"] is not None or not _is_judging(studio, name), "a pair")
-            found = studio.get(f"improve/{name}")
-            continue
-        first, second = is_liked(found["pair"]["first"]), is_liked(found["pair"]["second"])
-        choice = "same" if first == second else "first" if first else "second"
-        found = studio.post("improve/judge", improvement=name, pair=found["pair"]["number"], choice=choice)
-    return found
-
-
-def _is_judging(studio: Opened, name: str) -> bool:
-    return bool(studio.get(f"improve/{name}")["state"] == "judging")
-
-
-def test_sixty_thumbs_make_a_better_model_by_blind_judgement(asker: Path, tmp_path: Path) -> None:
+def test_sixty_thumbs_make_a_better_model_by_blind_judgement(asker: Path, tmp_path: Path, browser: Any) -> None:
     shutil.copytree(asker, tmp_path / "runs" / "chat")
     prompts = random.Random(1).sample(PROMPTS, NUM_MARKS)
     with opened(tmp_path) as studio:
-        assert studio.get("improve") == {"models": [], "improvements": [], "default": None}
+        seen = StudioPage(browser, studio, "improve")
+        expect(seen.page.get_by_text("No answer has been marked yet")).to_be_visible()
         for number, (prompt, answer) in enumerate(zip(prompts, answers(asker, prompts), strict=True)):
             studio.post("marks", **thumb(number, prompt, answer, "up" if is_liked(answer) else "down"))
-        (model,) = studio.get("improve")["models"]
-        assert model["recipe"]["objective"] == "kto"
-        name = studio.post("improve", model="chat")["improvement"]
+        seen.button("Improve").click()
+        expect(seen.page.get_by_role("heading", name=NAME)).to_be_visible()
+        name = seen.page.url.rpartition("/")[2]
         assert studio.ask("POST", "/studio/api/improve", {"model": "chat"}).status == 409
+        seen.page.reload()
+        expect(seen.button("Cancel")).to_be_visible()
+        seen.close()
+    with opened(tmp_path) as studio:  # another studio goes on
         until(lambda: studio.get(f"improve/{name}")["state"] != "training", "the training ends")
-    with opened(tmp_path) as studio:  # another one goes on
-        found = judged(studio, name)
-        assert (found["state"], found["is_default"]) == ("better", True)
-        assert found["figures"]["p"] < 0.05
-        assert studio.get("improve")["default"] == "chat-improved"
-        studio.post("improve/do", improvement=name, action="undo")
+        seen = StudioPage(browser, studio, f"improve/{name}")
+        _judge(seen, studio, name)
+        seen.page.reload()
+        expect(seen.page.get_by_role("heading", name="The new model is better")).to_be_visible()
+        expect(seen.page.get_by_text(f"{NAME} is used from now on.")).to_be_visible()
+        _is_for_everybody(seen)
+        assert studio.get("improve")["default"] == NAME
+        seen.button("Undo: use chat").click()
+        expect(seen.page.get_by_text("is not used by default")).to_be_visible()
         assert studio.get("improve")["default"] is None
-    learnt = tmp_path / ".studio" / "improve" / name / "examples.jsonl"
+        seen.page.get_by_role("link", name="All improvements").click()
+        expect(seen.page.get_by_role("row", name=NAME)).to_contain_text("Better")
+        _is_for_everybody(seen)
+        seen.close()
+    assert clearly_better(asker, tmp_path / "runs" / NAME, _held_back(tmp_path, name, prompts) * 6) < 0.01
+
+
+def _judge(seen: StudioPage, studio: Opened, name: str) -> None:
+    """The person judges by keyboard, and loads the page anew at times, until there is a verdict."""
+    pair, verdict = seen.page.locator(".improve-pair[data-number]:not([data-number=''])"), "The new model is better"
+    numbers: list[str] = []
+    while True:
+        expect(pair.or_(seen.page.get_by_role("heading", name=verdict))).to_be_visible()
+        if not pair.is_visible():
+            break
+        number = pair.get_attribute("data-number") or ""
+        assert number not in numbers
+        numbers.append(number)
+        if len(numbers) == 2:
+            _is_for_everybody(seen)
+            seen.page.reload()
+            expect(pair).to_have_attribute("data-number", number)
+        first, second = map(is_liked, seen.page.locator(".improve-answer").all_inner_texts())
+        told = studio.get(f"improve/{name}")
+        assert told["figures"] is None
+        seen.page.keyboard.press("=" if first == second else "1" if first else "2")
+        expect(seen.page.locator(f'.improve-pair[data-number="{number}"]')).to_have_count(0)
+    assert len(numbers) >= 8
+
+
+def _is_for_everybody(seen: StudioPage) -> None:
+    """axe-core finds nothing wrong, and nothing is wider than a phone."""
+    seen.page.set_viewport_size({"width": 360, "height": 800})
+    seen.page.evaluate(AXE)
+    found = seen.page.evaluate("async () => (await axe.run()).violations")
+    assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
+    assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    seen.page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def _held_back(folder: Path, name: str, prompts: list[str]) -> list[str]:
+    """The prompts that were not learnt from: a fifth."""
+    learnt = folder / ".studio" / "improve" / name / "examples.jsonl"
     assert learnt.stat().st_mode & 0o77 == 0
-    text = learnt.read_text()
+    text = learnt.read_text(encoding="utf-8")
     held = [prompt for prompt in prompts if f'"{prompt}"' not in text]
     assert len(held) == NUM_MARKS // 5
-    assert clearly_better(asker, tmp_path / "runs" / "chat-improved", held * 6) < 0.01
+    return held
 
 
 def clearly_better(old: Path, new: Path, prompts: list[str]) -> float:

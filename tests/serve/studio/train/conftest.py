@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from gptsmith.base.json_text import json_text
+from gptsmith.serve.studio.jobs import queue
+
 from ..conftest import Opened, opened
 
 WORDS = (
@@ -30,6 +33,19 @@ WORDS = (
     "the",
     "king",
 )
+
+FIGURES = {
+    "seconds": 555.0, "num_parameters": 872064, "num_tokens": 614400, "epochs": 3.3, "tokens_per_second": 23000.0,
+    "peak_memory_bytes": 928_000_000, "bits_per_byte": 2.11, "bits_per_byte_low": 2.02, "bits_per_byte_high": 2.19,
+    "embed_dim": 128, "vocab_size": 512,
+}  # fmt: skip
+SCRIPT = f"""
+case "$*" in
+  *"--minutes 2.0"*) sleep 600 ;;
+  plan*) echo '{json_text(FIGURES)}' ;;
+  *) while :; do sleep 0.05; done ;;
+esac
+"""
 
 
 def running_text(num_bytes: int) -> str:
@@ -74,3 +90,9 @@ def studio(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[O
             patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
             found = held.enter_context(opened(folder))
         yield found
+
+
+@pytest.fixture
+def words_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs whose program only says what it would do."""
+    monkeypatch.setattr(queue, "PROGRAM", ("/bin/sh", "-c", SCRIPT, "sh"))

@@ -8,30 +8,9 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import expect
 
-from gptsmith.base.json_text import json_text
-from gptsmith.serve.studio.jobs import queue
-
 from ..conftest import Opened, StudioPage
 
-FIGURES = {
-    "seconds": 555.0, "num_parameters": 872064, "num_tokens": 614400, "epochs": 3.3, "tokens_per_second": 23000.0,
-    "peak_memory_bytes": 928_000_000, "bits_per_byte": 2.11, "bits_per_byte_low": 2.02, "bits_per_byte_high": 2.19,
-    "embed_dim": 128, "vocab_size": 512,
-}  # fmt: skip
 NAME = "Alte Texte נפח 😀"
-SCRIPT = f"""
-case "$*" in
-  *"--minutes 2.0"*) sleep 600 ;;
-  plan*) echo '{json_text(FIGURES)}' ;;
-  *) while :; do sleep 0.05; done ;;
-esac
-"""
-
-
-@pytest.fixture
-def words_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs whose program only says what it would do."""
-    monkeypatch.setattr(queue, "PROGRAM", ("/bin/sh", "-c", SCRIPT, "sh"))
 
 
 @pytest.mark.usefixtures("words_only")

@@ -1,0 +1,17 @@
+/** What a page around the chat page adds to it: alone, it is as it is. */
+export const extra = {
+  /** The name of the model that conversations begin with where nothing else says it. */
+  firstModel: () => undefined,
+  /** Nodes for the bar. */
+  bar: () => [],
+  /** Below a message: {lines, buttons}. */
+  more: () => ({}),
+  /** Called when a conversation was shown. */
+  shown: () => {},
+  /** Answers a message in another way; whether it does. */
+  write: async () => false,
+  /** Called with a message of the model and another version of it, which a person has written. */
+  edited: () => {},
+  /** Why nothing can be sent now, or "". */
+  waitsFor: () => "",
+};
