@@ -34,6 +34,7 @@ from gptsmith.workflows.generate import generate as generate
 from gptsmith.workflows.import_model import import_model as import_model
 from gptsmith.workflows.info import info as info
 from gptsmith.workflows.merge import merge as merge
+from gptsmith.workflows.pairs import pairs as pairs
 from gptsmith.workflows.plan import plan as plan
 from gptsmith.workflows.predict import predict as predict
 from gptsmith.workflows.pretrain import pretrain as pretrain

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from gptsmith.base.settings import KindChange, Settings, merged, parse_assignment
+from gptsmith.base.assignments import parse_assignment
+from gptsmith.base.settings import KindChange, Settings, merged
 
 S = TypeVar("S", bound=Settings)
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, Protocol, TypeVar, 
 
 from pydantic import BeforeValidator, ByteSize, Field, TypeAdapter, ValidationError, WithJsonSchema
 
+from gptsmith.base.assignments import assignments_of
 from gptsmith.base.errors import ConfigurationError, did_you_mean
-from gptsmith.base.settings import Settings, assignments_of
+from gptsmith.base.settings import Settings
 
 P = ParamSpec("P")
 Result = TypeVar("Result", covariant=True)

@@ -46,7 +46,7 @@ def show_artefacts(title: str, found: Sequence[Mapping[str, Any]]) -> None:
         console.results.print(console.harmless(line), soft_wrap=True)
 
 
-def print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints rows of texts, if there are any, under the names of their columns."""
     from rich.table import Table
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gptsmith.base.errors import UserError
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.recital_guard import RecitalGuard
-from gptsmith.generate.request import ContextOverflowError, OutputChunk, Request, RequestHandle
+from gptsmith.generate.request import Constraint, ContextOverflowError, OutputChunk, Request, RequestHandle
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.generate.settings import BATCH, EngineSettings
 from gptsmith.model.gpt import GPT
@@ -184,15 +184,16 @@ def generate_batch_with(
     seeds: Sequence[int],
     stop: Sequence[str] = (),
     stop_ids: frozenset[int] = frozenset(),
+    constraint: Constraint | None = None,
     observe: Callable[[int], None] = lambda _: None,
 ) -> list[Completion]:
-    """`generate_batch` by an engine that is there already, without a thread.
+    """`generate_batch` by an engine that is there already, without a thread; `constraint` is the form of all texts.
 
     Raises:
         UserError: the engine failed.
     """
     requests = [
-        Request(prompt, max_tokens, sampling, seed=seed, stop=stop, stop_ids=stop_ids)
+        Request(prompt, max_tokens, sampling, seed=seed, stop=stop, stop_ids=stop_ids, constraint=constraint)
         for prompt, seed in zip(prompts, seeds, strict=True)
     ]
     completions = [Completion([]) for _ in prompts]

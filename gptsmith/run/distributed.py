@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from pydantic import Field
 from torch import Tensor
 from torch._C._distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
@@ -42,6 +43,9 @@ class ParallelSettings(Settings):
     shard: bool = False
     """Shard parameters, gradients and optimizer states over the processes (FSDP2), for models that are too large for
     one; otherwise each process holds all of them."""
+    shard_size: int | None = Field(default=None, gt=1)
+    """With `shard`, processes that hold a copy of the model together (HSDP), such as those of one host, so that little
+    is sent between hosts; all processes if not given."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,19 @@ class Processes:
             raise ConfigurationError(
                 f"train.batch_size={batch_size} is not divisible by the {self.world_size} processes: "
                 f"set it to {allowed}, or start a number of processes that divides it"
+            )
+
+    def require_groups(self, shard_size: int | None) -> None:
+        """Checks that the processes make groups of a size.
+
+        Raises:
+            ConfigurationError: they do not.
+        """
+        if shard_size is not None and self.world_size % shard_size:
+            allowed = [size for size in range(2, self.world_size + 1) if self.world_size % size == 0]
+            raise ConfigurationError(
+                f"parallel.shard_size={shard_size} does not divide the {self.world_size} processes: set it to "
+                f"{', '.join(map(str, allowed))}, or leave it out"
             )
 
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from gptsmith.model.gpt import GPT
 
 
-def shard(model: GPT, device: torch.device) -> None:
-    """Shards the parameters of a model over all processes, block by block, with this process's shard on `device`.
+def shard(model: GPT, device: torch.device, group_size: int | None = None) -> None:
+    """Shards the parameters of a model over all processes, block by block, with this process's shard on `device`; with
+    a group size, over the processes of each group, which holds the whole model.
 
     Fully sharded data parallel training (Zhao et al. 2023) by PyTorch's `fully_shard`: a block's parameters are
     gathered only while it computes.
@@ -20,7 +21,13 @@ def shard(model: GPT, device: torch.device) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
-    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    num_processes = dist.get_world_size()
+    if group_size is None or group_size == num_processes:
+        mesh = init_device_mesh(device.type, (num_processes,))
+    else:
+        mesh = init_device_mesh(
+            device.type, (num_processes // group_size, group_size), mesh_dim_names=("replicate", "shard")
+        )
     for block in model.blocks:
         fully_shard(block, mesh=mesh)
     # The head is read after the forward pass: what is in no block stays gathered from there to the backward pass.
@@ -70,7 +77,8 @@ def shard_like(full: Tensor, other: Tensor) -> Tensor:
     from torch.distributed.tensor import DTensor, Replicate
 
     sharded: Any = other
-    replicated = DTensor.from_local(full, sharded.device_mesh, [Replicate()], run_check=False)
+    mesh = sharded.device_mesh
+    replicated = DTensor.from_local(full, mesh, [Replicate()] * mesh.ndim, run_check=False)
     return replicated.redistribute(placements=sharded.placements)
 
 

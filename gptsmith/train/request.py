@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from gptsmith.base.assignments import assignments_of
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.hints import shell_command
 from gptsmith.base.json_text import json_text
-from gptsmith.base.settings import assignments_of
 from gptsmith.base.verbs import Assignments, Count, PathText, PathTexts, not_recorded
 from gptsmith.data.settings import ReadingOptions
 from gptsmith.data.sources import Sources
@@ -278,10 +278,21 @@ class PlanRequest(TuningRequest, NewModelRequest):
 
     sources: Sources = Field(default_factory=list)
     """Files, folders and glob patterns to train on; to plan a fine-tuning, the model first and then its examples."""
+    gpus: int | None = Field(default=None, gt=0)
+    """Plan for so many GPUs on paper, without a text."""
+    gpu: str = "h100"
+    """Their kind: a100, h100, h200, b200, ..."""
+    tokens: Count | None = None
+    """With --gpus, tokens to train on, such as 300B."""
 
     def _require_a_text(self) -> None:
-        if not self.sources:
+        if self.gpus is None and not self.sources:
             raise ConfigurationError("name the text to plan for: files, folders or patterns")
+        if self.gpus is None and self.tokens is not None:
+            raise ConfigurationError("--tokens goes with --gpus: say how long this machine is to train by --minutes")
+        if self.gpus is not None and (self.sources or self.minutes is not None):
+            given = "--minutes" if self.minutes is not None else str(self.sources[0])
+            raise ConfigurationError(f"--gpus plans on paper, for a preset: leave {given} out, and say --tokens")
 
     def _given(self) -> dict[str, Any]:
         """What does not stand at its default."""

@@ -98,6 +98,7 @@ def resolve_settings(request: NewModelRequest, processes: Processes = SINGLE_PRO
         if getattr(early.train, name) is not None:
             raise ConfigurationError(f"train.{name} is for finetune: a new model has nothing to forget")
     processes.require_share(early.train.batch_size)
+    processes.require_groups(early.parallel.shard_size)
     device = choose_device(early.train.device)
     dtype = choose_dtype(early.train.dtype, device)
     require_compilable(early)

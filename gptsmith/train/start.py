@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gptsmith.base.assignments import with_assignments
 from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import require_writable, write_json
-from gptsmith.base.settings import merged, with_assignments
+from gptsmith.base.settings import merged
 from gptsmith.data.care import brief_audit
 from gptsmith.data.care.canaries import read_canaries, write_canaries
 from gptsmith.data.example_prompts import beginnings
@@ -140,6 +141,7 @@ def resumed(
         require_fixed_settings(run, settings, checkpoint)
     require_compilable(settings)
     processes.require_share(settings.train.batch_size)
+    processes.require_groups(settings.parallel.shard_size)
     data = _data_of(run, settings)
     if settings.train.private.is_on:
         if tokens is not None or target_loss is not None:

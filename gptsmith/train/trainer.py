@@ -120,7 +120,7 @@ class Trainer:
         self.model.use_gradient_checkpointing(train.gradient_checkpointing)
         self.model.use_compiled_blocks(bool(train.compile))
         if sharded:
-            shard(self.model, self.device)
+            shard(self.model, self.device, settings.parallel.shard_size)
         else:
             self.model.to(self.device)
         self.optimizer: Optimizer = train.optimizer.build(self.model)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gptsmith.base.assignments import with_assignments
 from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_json
 from gptsmith.base.hints import shell_command
 from gptsmith.base.layers import layered
-from gptsmith.base.settings import merged, with_assignments
+from gptsmith.base.settings import merged
 from gptsmith.model.device import choose_device
 from gptsmith.run.checkpoint import Checkpoint
 from gptsmith.run.distributed import Processes
@@ -106,6 +107,7 @@ def shared(job: FinetuningJob, given: Mapping[str, Any], processes: Processes) -
         settings = FinetuneSettings.parse(merged(settings.plain(), {"train": {"batch_size": size}}))
         job = job.with_settings(settings)
     processes.require_share(settings.train.batch_size)
+    processes.require_groups(settings.parallel.shard_size)
     return job
 
 

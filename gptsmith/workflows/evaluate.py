@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gptsmith.base.assignments import with_assignments
 from gptsmith.base.console import meter, note
 from gptsmith.base.errors import MissingExtraError, UserError, one_line
-from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.open import OpenedModel, open_model

@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from gptsmith.base.assignments import with_assignments
 from gptsmith.base.console import note
 from gptsmith.base.errors import CheckpointError, ConversionError
 from gptsmith.base.files import published_folder, require_room, require_writable, write_atomically
-from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
 from gptsmith.convert.backends.own import OwnBackend
 from gptsmith.convert.bases import model_folder_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gptsmith.base.assignments import with_assignments
 from gptsmith.base.errors import UserError
 from gptsmith.base.machine import free_memory_bytes
-from gptsmith.base.settings import with_assignments
 from gptsmith.base.verbs import verb
 from gptsmith.convert.certificate import recorded_figures
 from gptsmith.convert.open import open_model

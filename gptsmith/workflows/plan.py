@@ -7,17 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from gptsmith.base.console import note
+from gptsmith.base.errors import ConfigurationError
+from gptsmith.base.layers import layered
+from gptsmith.base.settings import merged
 from gptsmith.base.verbs import verb
 from gptsmith.convert.open import is_model
 from gptsmith.data.care import brief_audit
 from gptsmith.model.gpt import meta_model
+from gptsmith.model.presets import GPT2_VOCAB_SIZE, preset, smith_shape
 from gptsmith.train.finetuning import prepare_job
+from gptsmith.train.planning.cluster import plan_on_gpus
 from gptsmith.train.planning.finetuning_plan import plan_finetuning
 from gptsmith.train.planning.outlook import outlook
 from gptsmith.train.private.outlook import private_outlook
 from gptsmith.train.private.units import DocumentUnits, UnitDataset
 from gptsmith.train.request import PlanRequest
-from gptsmith.train.resolve import resolve_settings
+from gptsmith.train.resolve import given_layers, resolve_settings
+from gptsmith.train.run_settings import RunSettings
 from gptsmith.train.trust import trusting
 from gptsmith.train.tuning_start import requested_table
 from gptsmith.train.unknown_tokens import unknown_tokens
@@ -37,6 +43,11 @@ def plan(request: PlanRequest) -> dict[str, Any]:
         dropout; and of the files num_files, num_left_out and redacted (counts of what is taken out, if anything
         is), skipped (the reason for each that was not read) and remarks (lines about what else of each was not read).
 
+        Of many GPUs (`gpus`), on paper: num_parameters, num_tokens, tokens_per_step, num_steps, gpu, num_gpus; `best`,
+        the fastest way that fits, or None; and `ways` (ddp, fsdp, hsdp), each with name, shard_size, fits,
+        memory_bytes_per_gpu, micro_batch_size, gradient_checkpointing, seconds_per_step, tokens_per_second, mfu,
+        network_share, hours and gpu_hours.
+
         Of a fine-tuning: seconds, objective, num_steps, epochs, examples_seen_fraction, num_tokens, tokens_per_step,
         tokens_per_second, seconds_per_step, batch_size, micro_batch_size, gradient_checkpointing, context_length,
         lora_rank, num_parameters, num_trained_parameters, peak_memory_bytes; num_left_out and redacted as above;
@@ -49,6 +60,8 @@ def plan(request: PlanRequest) -> dict[str, Any]:
     Raises:
         UserError: a text or a setting cannot be used, or the time is too short to train anything.
     """
+    if request.gpus is not None:
+        return _plan_on_paper(request, request.gpus)
     if request.sources and is_model(str(request.sources[0])):
         return _tuning_plan(request)
     resolved = resolve_settings(request.of_new_model())
@@ -75,6 +88,21 @@ def plan(request: PlanRequest) -> dict[str, Any]:
         "skipped": resolved.data.summary["skipped"],
         "remarks": resolved.data.summary["remarks"],
     }
+
+
+def _plan_on_paper(request: PlanRequest, num_gpus: int) -> dict[str, Any]:
+    table = layered(given_layers(request.model_copy(update={"batch_size": None})), RunSettings).values.get("model", {})
+    if request.preset == "smith":
+        if not {"embed_dim", "num_layers"} <= table.keys():
+            raise ConfigurationError(
+                "--gpus plans for a model of a known shape: name one, such as --preset gpt3-13b, or give "
+                "--set model.embed_dim=4096 --set model.num_layers=32"
+            )
+        table = merged(smith_shape(table["embed_dim"], table["num_layers"]), {"vocab_size": GPT2_VOCAB_SIZE, **table})
+    shape = preset(request.preset, **table)
+    return plan_on_gpus(
+        shape, gpu=request.gpu, num_gpus=num_gpus, num_tokens=request.tokens, batch_size=request.batch_size
+    )
 
 
 def _tuning_plan(request: PlanRequest) -> dict[str, Any]:

@@ -171,6 +171,21 @@ class PredictRequest(OfARun, ReadingOptions):
     """Records to label: .jsonl, .csv or .parquet."""
 
 
+class PairsRequest(InADtype):
+    """The arguments of `pairs`."""
+
+    run: PathText = Field(default=...)
+    """A model that was tuned on conversations."""
+    sources: Sources = Field(default=...)
+    """Documents: files, folders and globs."""
+    out: PathText = Field(default=...)
+    """The file to write, one JSON object per line, as `finetune` reads it."""
+    limit: int | None = Field(default=None, gt=0)
+    """Ask about at most this many passages, sampled by the seed."""
+    seed: int = 0
+    """Random seed for the passages that are asked about."""
+
+
 class AuditRequest(OnADevice, ReadingOptions):
     """The arguments of `audit`."""
 

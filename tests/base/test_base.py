@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
+from gptsmith.base.assignments import parse_assignment, with_assignments
 from gptsmith.base.console import readable
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes, require_room, write_atomically
 from gptsmith.base.randomness import derived_seed
 from gptsmith.base.runlog import RunLog
-from gptsmith.base.settings import Settings, merged, parse_assignment, with_assignments
+from gptsmith.base.settings import Settings, merged
 
 
 class Inner(Settings):

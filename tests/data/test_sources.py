@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gptsmith.base.assignments import assignments_of, with_assignments
 from gptsmith.base.cache_folder import default_cache
 from gptsmith.base.errors import DataError, UserError
-from gptsmith.base.settings import assignments_of, with_assignments
 from gptsmith.data.cache_contents import contents
 from gptsmith.data.sources import sources_of
 from gptsmith.model.config import GPTConfig

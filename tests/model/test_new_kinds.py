@@ -10,8 +10,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from gptsmith.base.assignments import with_assignments
 from gptsmith.base.kinds import Kinds
-from gptsmith.base.settings import with_assignments
 from gptsmith.model import attention, feedforward, linear, norm, position
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost

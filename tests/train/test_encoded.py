@@ -21,7 +21,8 @@ from gptsmith.data.shapes.chat import ChatExample
 from gptsmith.train.datasets import encoded
 from gptsmith.train.datasets.base import DatasetInputs
 from gptsmith.train.datasets.encoding import Encoding
-from gptsmith.train.datasets.examples import ExampleDataset, epoch_order
+from gptsmith.train.datasets.examples import ExampleDataset
+from gptsmith.train.datasets.rows import epoch_order
 from gptsmith.train.objectives.sft import SftSettings
 from gptsmith.train.samples import ROW_TOKENS, Sample, packed_batch
 from tests.train.contracts import CONTEXT, tiny, tiny_encoder

@@ -87,7 +87,7 @@ class Together:
 
     folder: Path
     outcome: Outcome
-    said_by_four: str
+    of_four: Outcome
 
     def run(self, name: str) -> Path:
         return self.folder / name
@@ -113,9 +113,13 @@ def together(text: Path, alone: dict[str, Path], tmp_path_factory: pytest.TempPa
     jobs["joined"] = {**jobs["muon-False"], "out": str(folder / "joined"), "joins": True}
     four = cut(alone["muon"], folder / "four", 3)
     (folder / "by_four").mkdir()
-    _, said_by_four = work(folder / "by_four", 4, {"four": {"resume": str(four)}})("four")
+    by_four: dict[str, Job] = {"four": {"resume": str(four)}}
+    for size in (2, 3):
+        grouped = [*values["muon-True"], f"parallel.shard_size={size}"]
+        by_four[f"by-{size}"] = {"sources": [str(text)], "out": str(folder / f"by-{size}"), "settings": grouped}
+    of_four = work(folder / "by_four", 4, by_four)
     jobs["two"] = {"resume": str(cut(four, folder / "two", 7)), "settings": [SHARDED]}
-    return Together(folder, work(folder, 2, jobs), said_by_four)
+    return Together(folder, work(folder, 2, jobs), of_four)
 
 
 @pytest.mark.parametrize("sharded", [False, True])
@@ -153,11 +157,18 @@ def test_a_group_that_is_there_is_joined_and_left_as_it_is(alone: dict[str, Path
 def test_checkpoints_move_from_one_process_to_four_and_on_to_two_that_shard(
     alone: dict[str, Path], together: Together
 ) -> None:
-    assert "equal to an uninterrupted run: num_processes was 1 and is 4" in together.said_by_four
+    assert "equal to an uninterrupted run: num_processes was 1 and is 4" in together.of_four("four")[1]
     assert_same(together.run("four"), alone["muon"], 1e-12)
     _, said = together.outcome("two")
     assert "num_processes was 4 and is 2; sharded was not set and is True" in said
     assert_same(together.run("two"), alone["muon"], 1e-12)
+
+
+def test_a_model_is_sharded_within_groups(alone: dict[str, Path], together: Together) -> None:
+    assert_same(together.run("by-2"), alone["muon"], 1e-12)
+    for each in together.of_four("by-3")[0]:
+        assert "parallel.shard_size=3 does not divide the 4 processes: set it to 2, 4, or leave it out" in each["error"]
+    assert not together.run("by-3").exists()
 
 
 @pytest.mark.parametrize("sharded", [False, True])

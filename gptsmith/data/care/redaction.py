@@ -11,7 +11,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from gptsmith.data.care.finders import KINDS, FinderSettings
+from gptsmith.data.care.finders import KINDS, FinderSettings, Span
 from gptsmith.data.care.findings import Finding, findings, redacted
 from gptsmith.data.care.lists import listed_finders
 
@@ -72,11 +72,16 @@ class Redaction:
         """The fields of a record with placeholders in all of their texts and names, and in two texts for a finding that
         goes on from one in another."""
         texts = list(_texts(fields))
+        replaced: dict[int, dict[Span, str]] = {number: {} for number in range(len(texts))}
         for finder in self.finders:
-            while spans := next(iter(finder.find_across(texts)), None):
-                self.counts[finder.kind] += 1
-                for number, (start, stop) in spans.items():
-                    texts[number] = texts[number][:start] + finder.placeholder + texts[number][stop:]
+            for spans in finder.find_across(texts):
+                if all(_are_apart(span, replaced[number]) for number, span in spans.items()):
+                    self.counts[finder.kind] += 1
+                    for number, span in spans.items():
+                        replaced[number][span] = finder.placeholder
+        for number, placeholders in replaced.items():
+            for (start, stop), placeholder in sorted(placeholders.items(), reverse=True):
+                texts[number] = texts[number][:start] + placeholder + texts[number][stop:]
         redacted_fields: dict[str, Any] = self.values(_with_texts(fields, iter(texts)))
         return redacted_fields
 
@@ -115,6 +120,11 @@ class Redaction:
             if not widened or start >= widened[-1].stop:
                 widened.append(replace(one, start=start, stop=stop))
         return widened
+
+
+def _are_apart(span: Span, others: Iterable[Span]) -> bool:
+    """Whether a span overlaps none of others."""
+    return all(span[1] <= start or stop <= span[0] for start, stop in others)
 
 
 def _texts(value: Any) -> Iterator[str]:

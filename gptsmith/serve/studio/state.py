@@ -50,11 +50,11 @@ class Studio:
     training: Training = field(init=False)
 
     def __post_init__(self) -> None:
-        self.data = Data(self.place, self.database)
         self.jobs = Jobs(self.database, self.place)
         self.runs = Runs(self.place, self.database, self.jobs)
         self.run_changes = RunChanges(self.place, self.database, self.jobs, self.runs)
         self.copies = Copies(self.place, self.jobs, self.runs)
+        self.data = Data(self.place, self.database, self.jobs)
         self.marks = Marks(self.database)
         self.improvements = Improvements(self.database, self.jobs)
         self.pair_writer = PairWriter(self.improvements)
@@ -67,6 +67,7 @@ class Studio:
     def close(self) -> None:
         """Ends its use; jobs go on."""
         self.jobs.close()
+        self.data.close()
         self.database.close()
         self.place.leave()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -18,8 +16,7 @@ async def page(state: StudioState, _: Request) -> Response:
 
 async def settings(state: StudioState, _: Request) -> Response:
     """The model that conversations begin with; null if none was chosen."""
-    row = state.studio.database.row("SELECT value FROM settings WHERE name = 'default_model'")
-    return JSONResponse({"default_model": None if row is None else json.loads(row["value"])})
+    return JSONResponse({"default_model": state.studio.improvements.default()})
 
 
 ROUTES = (

@@ -21,6 +21,8 @@ from gptsmith.train.encoder import Encoder
 Reward = Callable[[Sequence[Message], str, str], float | None]
 """The reward of a completion, given the conversation before it, the completion, and the reference answer. None or NaN
 leaves the completion out of its group."""
+SAMPLE_TOKENS = 60
+"""Of the text that is sampled during training."""
 
 
 @dataclass(frozen=True)

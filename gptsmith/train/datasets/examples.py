@@ -7,7 +7,7 @@ from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from gptsmith.base.cache_folder import default_cache, private_folder
 from gptsmith.base.console import meter
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_atomically
-from gptsmith.base.randomness import derived_seed
 from gptsmith.data.cache import key_of
 from gptsmith.data.care.canaries import canary_counts
 from gptsmith.data.care.redaction import in_words
@@ -26,16 +25,14 @@ from gptsmith.generate.api import generate
 from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.train.batch import Batch, sequence_log_likelihoods
-from gptsmith.train.datasets.base import Dataset, DatasetInputs, PreviewedExample, Score
+from gptsmith.train.datasets.base import SAMPLE_TOKENS, Dataset, DatasetInputs, PreviewedExample, Score
 from gptsmith.train.datasets.encoded import EncodedSamples, encode_splits
 from gptsmith.train.datasets.encoding import Encoding
+from gptsmith.train.datasets.rows import Rows, epoch_order, evaluation_batches, num_tokens_in
 from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import ObjectiveSettings, mean_terms
 from gptsmith.train.samples import Sample, pack
 
-TOKENS_PER_BATCH = 4096
-"""Of an evaluation."""
-SAMPLE_TOKENS = 60
 PLACES_NAMED = 3
 ACCURACY = "accuracy"
 
@@ -108,62 +105,6 @@ class ExampleObjective(ObjectiveSettings):
         return PreviewedExample(sample.place, sample.sequences)
 
 
-class Rows(Sequence[list[Sample]]):
-    """The samples of a split, in the rows that batches are made of. They are read when they are asked for: memory holds
-    numbers alone, some forty bytes of each sample.
-
-    Attributes:
-        num_tokens_of: the number of tokens of each row (R,).
-        references: the log-likelihoods of the sequences of all splits under the reference model, if they are known.
-    """
-
-    def __init__(self, samples: EncodedSamples, examples: Sequence[Example], numbers: np.ndarray, ends: np.ndarray):
-        """
-        Args:
-            numbers: the numbers of the samples, row by row (N,).
-            ends: how many of them there are up to the end of each row (R,).
-        """
-        self.samples, self._examples, self._numbers, self._ends = samples, examples, numbers, ends
-        up_to = np.concatenate([[0], samples.lengths[numbers].cumsum()])
-        self.num_tokens_of = np.diff(up_to[np.concatenate([[0], ends])])
-        self.references: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    @overload
-    def __getitem__(self, row: int) -> list[Sample]: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[list[Sample]]: ...
-    def __getitem__(self, row: int | slice) -> list[Sample] | list[list[Sample]]:
-        if isinstance(row, slice):
-            return [self[each] for each in range(*row.indices(len(self)))]
-        return [self._sample(number) for number in self._numbers_in(row)]
-
-    def _sample(self, number: int) -> Sample:
-        sample = self.samples[number]
-        if self.references is not None:
-            sample.reference = tuple(float(self.references[each]) for each in self.samples.sequence_range(number))
-        return sample
-
-    def _numbers_in(self, row: int) -> list[int]:
-        row = range(len(self))[row]
-        numbers: list[int] = self._numbers[self._ends[row - 1] if row else 0 : self._ends[row]].tolist()
-        return numbers
-
-    def places(self, row: int) -> list[str]:
-        """Where a person finds the examples of a row."""
-        return [self._examples[self.samples.example_number(number)].place for number in self._numbers_in(row)]
-
-    @property
-    def num_tokens(self) -> int:
-        return int(self.num_tokens_of.sum())
-
-    @property
-    def num_examples(self) -> int:
-        return self.samples.num_examples
-
-
 class ExampleDataset(Dataset):
     """Rows of samples, in an order that is shuffled anew in every epoch."""
 
@@ -219,7 +160,7 @@ class ExampleDataset(Dataset):
         with meter("reference log-likelihoods", sum(map(len, splits))) as bar:
             done = 0
             for samples in splits:
-                for numbers in _evaluation_batches(range(len(samples)), samples.lengths):
+                for numbers in evaluation_batches(range(len(samples)), samples.lengths):
                     batch = self.objective.collate([[samples[number]] for number in numbers]).to(model.device)
                     found.extend(sequence_log_likelihoods(model, batch.input_ids, batch.targets).tolist())
                     done += len(numbers)
@@ -235,7 +176,7 @@ class ExampleDataset(Dataset):
         processes: Processes = SINGLE_PROCESS,
     ) -> list[Batch]:
         rows = [self._row(sample) for sample in range(first_sample, first_sample + num_samples)]
-        rows.sort(key=_num_tokens)  # rows that are read at once are padded to the longest of them
+        rows.sort(key=num_tokens_in)  # rows that are read at once are padded to the longest of them
         batches = [
             self.objective.collate(rows[start : start + micro_batch_size]).to(model.device)
             for start in range(0, num_samples, micro_batch_size)
@@ -282,7 +223,7 @@ class ExampleDataset(Dataset):
         processes: Processes = SINGLE_PROCESS,
     ) -> Score:
         """How well a model does on some rows of a split, which are read batch by batch."""
-        every = list(_evaluation_batches(numbers, split.num_tokens_of))
+        every = list(evaluation_batches(numbers, split.num_tokens_of))
 
         def batch_of(some: Sequence[int]) -> Batch:
             return self.objective.collate([split[number] for number in some]).to(model.device)
@@ -374,34 +315,3 @@ def renamed_fields(fields: Mapping[str, Mapping[str, str]]) -> list[str]:
         f"  {said} ({paths[0]}{f' and {len(paths) - 1:,} more' if len(paths) > 1 else ''})"
         for said, paths in files.items()
     ]
-
-
-def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The order in which an epoch visits `count` samples."""
-    if (seed, epoch, count) not in _ORDERS:
-        _ORDERS.clear()
-        generator = np.random.Generator(np.random.PCG64(derived_seed(seed, "examples", epoch)))
-        _ORDERS[seed, epoch, count] = generator.permutation(count)
-    return _ORDERS[seed, epoch, count]
-
-
-_ORDERS: dict[tuple[int, int, int], np.ndarray] = {}
-
-
-def _num_tokens(row: list[Sample]) -> int:
-    return sum(sample.num_tokens for sample in row)
-
-
-def _evaluation_batches(numbers: Sequence[int], num_tokens_of: np.ndarray) -> Iterator[list[int]]:
-    """The numbers of rows in order, as many at a time as have about `TOKENS_PER_BATCH` tokens once they are padded."""
-    batch: list[int] = []
-    longest = 0
-    for number in numbers:
-        length = max(int(num_tokens_of[number]), 1)
-        if batch and max(longest, length) * (len(batch) + 1) > TOKENS_PER_BATCH:
-            yield batch
-            batch, longest = [], 0
-        batch.append(number)
-        longest = max(longest, length)
-    if batch:
-        yield batch

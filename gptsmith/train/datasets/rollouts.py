@@ -26,10 +26,10 @@ from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.text.chat_template import Encoded
 from gptsmith.text.tool_calls import answer_text
 from gptsmith.train.batch import Batch
-from gptsmith.train.datasets.base import Dataset, DatasetInputs, PreviewedExample, Reward, Score
+from gptsmith.train.datasets.base import SAMPLE_TOKENS, Dataset, DatasetInputs, PreviewedExample, Reward, Score
 from gptsmith.train.datasets.encoded import EncodedSamples, encode_splits
 from gptsmith.train.datasets.encoding import Encoding
-from gptsmith.train.datasets.examples import SAMPLE_TOKENS, epoch_order
+from gptsmith.train.datasets.rows import epoch_order
 from gptsmith.train.objectives import ObjectiveSettings
 from gptsmith.train.samples import Sample, padded
 

@@ -19,10 +19,9 @@ from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.folder import DATA
 from gptsmith.train.batch import Batch
-from gptsmith.train.datasets.base import Dataset, DatasetInputs, Score
+from gptsmith.train.datasets.base import SAMPLE_TOKENS, Dataset, DatasetInputs, Score
 from gptsmith.train.unknown_tokens import unknown_tokens
 
-SAMPLE_TOKENS = 60
 SKIPPED_SHOWN = 5
 DOCUMENTS_NAMED = 3
 WINDOW_TOKENS = 2048

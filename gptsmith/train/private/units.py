@@ -13,7 +13,8 @@ from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset
-from gptsmith.train.datasets.examples import ExampleDataset, Rows
+from gptsmith.train.datasets.examples import ExampleDataset
+from gptsmith.train.datasets.rows import Rows
 from gptsmith.train.datasets.text import TextDataset
 from gptsmith.train.datasets.wrapped import WrappedDataset
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import Field
 
-from gptsmith.base.settings import Settings, merged, with_assignments
+from gptsmith.base.assignments import with_assignments
+from gptsmith.base.settings import Settings, merged
 
 SEARCH = "search"
 """The folder of a run in which its search is."""

@@ -209,6 +209,12 @@ def test_across_fields_the_order_is_the_documents_and_the_rest_stays() -> None:
     assert redaction.counts == {"passage": 1, "email": 1}
 
 
+def test_what_a_placeholder_looks_like_across_fields_is_replaced_once() -> None:
+    redaction = Redaction([PassageSettings(texts=(">\n\n<", "b>\n\n<c", "PASSAGE>\n\nx"))])
+    assert redaction.record({"a": "b>", "d": "<c", "e": "x"}) == {"a": "b<PASSAGE>", "d": "<PASSAGE>c", "e": "x"}
+    assert redaction.counts == {"passage": 1}
+
+
 BAD = {
     "nothing of the kind": ('{"kind": "email", "text": "a"}', "has no line of the kind passage or name"),
     "no text": ('{"kind": "passage"}', "line 1: a line of the kind passage needs the text"),

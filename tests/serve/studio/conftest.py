@@ -21,8 +21,8 @@ from ...pages.browser import open_browser
 from ..conftest import DEADLINE_S, Answer
 
 expect.set_options(timeout=30_000)
-
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+PHONE = {"viewport": {"width": 360, "height": 720}, "has_touch": True, "is_mobile": True, "color_scheme": "dark"}
 
 
 class Opened:
@@ -122,10 +122,12 @@ class StudioPage:
         return (within or self.page).get_by_role("button", name=name, exact=True)
 
     def violations(self) -> list[str]:
-        """What axe-core finds wrong on the page as it is."""
+        """What axe-core finds wrong on the page as it is, and whether it is wider than the screen."""
         self.page.evaluate(AXE)
         found = self.page.evaluate("async () => (await axe.run()).violations")
-        return [f"{one['id']}: {one['help']}: {node['html']}" for one in found for node in one["nodes"]]
+        wide = self.page.evaluate("document.scrollingElement.scrollWidth - innerWidth")
+        rules = [f"{one['id']}: {one['help']}: {node['html']}" for one in found for node in one["nodes"]]
+        return rules + ([f"{wide} pixels wider than the screen"] if wide > 0 else [])
 
     def close(self) -> None:
         self.context.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +14,81 @@ XSS = "<img src=x onerror=alert(1)>"
 
 
 def folder_of_texts(folder: Path) -> Path:
-    """A folder with small files, a large one, and names that are odd."""
+    """A folder with small files, a large one, and names and texts that are odd."""
     made = folder / "Letters"
     (made / "1999").mkdir(parents=True)
-    (made / "1999" / "anna.txt").write_text("Dear Anna, the forge is cold.\n", encoding="utf-8")
-    (made / "שלום 😀.md").write_text("# Peace\n\nAll is well at the forge.\n", encoding="utf-8")
-    (made / f"{XSS}.txt".replace("/", "_")).write_text(f"{XSS}<script>alert(2)</script>", encoding="utf-8")
+    texts = {
+        "1999/anna.txt": "Dear Anna, write to smith@example.org.\n",
+        "שלום 😀.md": "# Peace\n\nAll is well at the forge.\n",
+        f"{XSS}.txt": f"{XSS}<script>alert(2)</script>",
+        "long.txt": "The smith strikes the iron.\n" * 20_000,
+        ".hidden": "no",
+        "chats.jsonl": json.dumps({"prompt": f"{XSS}?", "completion": "</pre><script>alert(3)</script>"}) + "\n",
+    }
+    for name, text in texts.items():
+        (made / name).write_text(text, encoding="utf-8")
     (made / "picture.bin").write_bytes(b"\x00\x01" * 10)
-    (made / "long.txt").write_text("The smith strikes the iron.\n" * 20_000, encoding="utf-8")
-    (made / ".hidden").write_text("no", encoding="utf-8")
     return made
 
 
 def test_a_folder_is_dropped_seen_and_mended(studio: Opened, browser: Any, tmp_path: Path) -> None:
     seen = StudioPage(browser, studio, "data")
     page = seen.page
+    part = page.locator(".view > section.card").last
     page.locator("input[webkitdirectory]").set_input_files(folder_of_texts(tmp_path))
     expect(page.get_by_role("heading", name="Letters")).to_be_visible()
-    expect(page.get_by_text("Files added")).to_be_visible()
+    expect(page.get_by_role("heading", name="Files added")).to_be_visible()
     expect(page.get_by_text("1 hidden file was left out.")).to_be_visible()
     for _ in range(2):
-        files = page.get_by_role("region", name="Files", exact=True)
-        expect(files.get_by_text("1999/anna.txt")).to_be_visible()
-        expect(files.get_by_text("שלום 😀.md")).to_be_visible()
-        expect(files.get_by_text("Skipped: unknown extension .bin")).to_be_visible()
+        expect(page.get_by_text("5 documents · 560 kB")).to_be_visible()
+        expect(page.get_by_text("1 file was skipped")).to_be_visible()
+        expect(part.get_by_text("1999/anna.txt")).to_be_visible()
+        expect(part.get_by_text(f"{XSS}<script>alert(2)</script>")).to_be_visible()
         page.reload()
-    assert len(list((studio.folder / ".studio" / "data" / "Letters" / "files").rglob("*.*"))) == 5
+    source = {path: path.read_bytes() for path in (studio.folder / ".studio/data/Letters/files").rglob("*.*")}
+    assert len(source) == 6
+
+    seen.button("Exclude a document of long.txt", part).click()
+    expect(page.get_by_text("4 documents · 156 bytes")).to_be_visible()
+    page.reload()
+    expect(part.locator("li", has_text="long.txt").get_by_text("Excluded")).to_be_visible()
+    part.get_by_text("1999/anna.txt").click()
+    expect(page.get_by_role("region", name="Source")).to_contain_text("Dear Anna")
+    seen.button("Edit").click()
+    page.get_by_label("Edit the text").fill(f"Dear Bob, {XSS}")
+    page.reload()
+    expect(page.get_by_label("Edit the text")).to_have_value(f"Dear Bob, {XSS}")
+    seen.button("Save").click()
+    expect(page.get_by_role("region", name="As a model reads it")).to_contain_text(f"Dear Bob, {XSS}")
+    expect(page.get_by_role("region", name="Source")).to_contain_text("Dear Anna")
+    page.reload()
+    expect(page.get_by_role("region", name="As a model reads it")).to_contain_text(f"Dear Bob, {XSS}")
+
+    page.get_by_role("link", name="Examples").click()
+    expect(part.locator("mark")).to_contain_text("</pre><script>alert(3)</script>")
+    page.get_by_role("link", name="Changes").click()
+    part.get_by_role("button", name="Undo: Edited: 1999/anna.txt").click()
+    expect(part.locator("li")).to_have_count(1)
+    seen.button("Undo: Excluded: long.txt", part).click()
+    page.reload()
+    expect(page.get_by_text("Nothing is changed.")).to_be_visible()
+    expect(page.get_by_text("5 documents · 560 kB")).to_be_visible()
+
+    page.get_by_role("link", name="Findings").click()
+    seen.button("Look for them").click()
+    page.reload()
+    page.get_by_role("link", name="E-mail addresses").click()
+    expect(part.get_by_text("smith@example.org")).not_to_be_visible()
+    seen.button("Show text").click()
+    expect(part.get_by_text("smith@example.org")).to_be_visible()
+    seen.button("Exclude all: E-mail addresses").click()
+    expect(page.get_by_text("4 documents · 560 kB")).to_be_visible()
+    seen.button("Undo").click()
+    page.get_by_label("Replace personal data").check()
+    page.get_by_role("link", name="Documents").click()
+    part.get_by_text("1999/anna.txt").click()
+    expect(page.get_by_role("region", name="As a model reads it")).to_contain_text("write to <EMAIL>")
+    page.get_by_role("link", name="Train on this").click()
+    expect(page).to_have_url(f"{studio.address}/#/train/Letters")
+    assert {path: path.read_bytes() for path in source} == source
     seen.close()

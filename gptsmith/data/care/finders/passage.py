@@ -24,9 +24,9 @@ class PassageSettings(FinderSettings):
 
     def find_across(self, texts: Sequence[str]) -> Iterator[Mapping[int, Span]]:
         for passage in self.texts:
-            for number, text in enumerate(texts):
-                others = [*range(number + 1, len(texts)), *range(number)]
-                for head, rest in _cuts(passage):
+            for head, rest in _cuts(passage):
+                for number, text in enumerate(texts):
+                    others = [*range(number + 1, len(texts)), *range(number)]
                     if text.endswith(head) and (spans := _continued(texts, others, rest)) is not None:
                         yield {number: (len(text) - len(head), len(text)), **spans}
 

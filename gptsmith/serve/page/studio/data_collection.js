@@ -5,20 +5,36 @@ import { askFor, openMenu } from "../popup.js";
 import { confirmed, tried } from "./data_dialogs.js";
 import { dropZone } from "./data_drop.js";
 import { begin, dismiss, uploadTo } from "./data_upload.js";
-import { showFiles } from "./data_files.js";
+import { partLinks, partOf, showPart } from "./data_parts.js";
+import { showReading } from "./data_reading.js";
 
 export async function showCollection(place, studio) {
-  const { api, t, go, about: [name] } = studio;
+  const { api, t, go, speak, about: [name] } = studio;
   const { collections } = await api.get("data");
   const collection = collections.find((each) => each.name === name);
   if (!collection) {
     fill(place, el("h1", {}, t("data.gone")), el("a", { href: "#/data" }, t("data.back")));
     return;
   }
-  const files = el("section.card", { "aria-label": t("data.files_title") });
+  const read = el("section.card", { "aria-label": t("data.what_was_read"), hidden: true });
+  const part = el("section.card", { "aria-label": t(`data.part_${partOf(studio.about)}`), hidden: true });
   const arriving = el("section.card", { hidden: true, "aria-label": t("data.arriving") });
 
-  const news = tried(studio, () => showFiles(files, collection, studio));
+  /** Shows what is there now; nothing is read while files arrive. */
+  const news = tried(studio, async () => {
+    const isEmpty = (await api.get("data")).collections.find((each) => each.name === name)?.num_files === 0;
+    read.hidden = isEmpty;
+    part.hidden = isEmpty && partOf(studio.about) !== "files";
+    links.hidden = isEmpty;
+    if (isEmpty) return;
+    const found = await showReading(read, collection, studio);
+    part.hidden = false;
+    if (found || partOf(studio.about) === "files") await showPart(part, collection, studio, figures);
+    else part.hidden = true;
+  });
+
+  /** Shows the figures anew after a change. */
+  const figures = tried(studio, () => showReading(read, collection, studio));
 
   async function add({ files: given }) {
     follow(begin(name, given));
@@ -28,7 +44,11 @@ export async function showCollection(place, studio) {
   function follow(upload) {
     const stop = upload.listen((now) => {
       showUpload(arriving, now, name, studio);
-      if (now.isOver) { stop(); news(); }
+      if (now.isOver) {
+        stop();
+        speak(t("data.arrived"));
+        news();
+      }
     });
     studio.signal.addEventListener("abort", stop);
     showUpload(arriving, upload, name, studio);
@@ -49,6 +69,7 @@ export async function showCollection(place, studio) {
     go("data");
   }
 
+  const links = partLinks(studio);
   const menu = iconButton("more", t("data.more"), () => openMenu(menu, t("data.more"), [
     [icon("edit"), t("data.rename"), tried(studio, rename)],
     [icon("trash"), t("data.delete"), tried(studio, remove)],
@@ -60,9 +81,9 @@ export async function showCollection(place, studio) {
     collection.path && el("p.soft", { dir: "auto" }, collection.path),
     arriving,
     collection.path ? null : dropZone(studio, { onFiles: add, isSmall: collection.num_files > 0 }),
-    files);
+    read, links, part);
   if (uploadTo(name)) follow(uploadTo(name));
-  await news();
+  if (uploadTo(name)?.isOver !== false) await news();
 }
 
 function showUpload(place, upload, name, studio) {

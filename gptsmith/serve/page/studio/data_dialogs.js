@@ -56,3 +56,16 @@ export const tried = (studio, action) => async (...given) => {
     return undefined;
   }
 };
+
+/** Tells of a change that was made, and takes it back where that is wanted. */
+export function changed(words, number, collection, { api, passing, t }, onChange) {
+  passing(words, t("data.undo"), async () => {
+    try {
+      await api.post("data/undo", { name: collection.name, number });
+    } catch (error) {
+      passing(error.message);
+    }
+    onChange();
+  });
+  onChange();
+}

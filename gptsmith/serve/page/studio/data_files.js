@@ -2,10 +2,11 @@
 
 import { el, fill, readableBytes } from "../element.js";
 
-const NUM_SHOWN = 200;
+/** Rows of a list that are shown at a time. */
+export const NUM_SHOWN = 200;
 
 /** Shows the files, a window of them at a time. */
-export async function showFiles(place, collection, studio, offset = 0) {
+export async function showFiles(place, collection, studio, onChange, offset = 0) {
   const { api, t } = studio;
   const { items, num_items: count, unfinished } = await api.get("data/files", { name: collection.name, offset, limit: NUM_SHOWN });
   const state = (file) => file.skipped ? t("data.skipped", { why: file.skipped }) : "";
@@ -19,7 +20,7 @@ export async function showFiles(place, collection, studio, offset = 0) {
       el("thead", {}, el("tr", {}, el("th", {}, t("data.file")), el("th.number", {}, t("data.size")), el("th", {}, t("data.state")))),
       el("tbody", {}, items.map((file) => el("tr", {},
         el("td.path", { dir: "auto" }, file.path), el("td.number", {}, readableBytes(file.num_bytes)), el("td.soft", { dir: "auto" }, state(file))))))),
-    pager(count, offset, (next) => showFiles(place, collection, studio, next), studio));
+    pager(count, offset, (next) => showFiles(place, collection, studio, onChange, next), studio));
 }
 
 /** Buttons to the windows before and after. */

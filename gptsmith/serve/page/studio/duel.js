@@ -38,7 +38,7 @@ class Column extends Thread {
   }
 
   entries(node) {
-    return super.entries(node).filter(([name]) => ACTIONS.includes(name));
+    return super.entries(node).filter(([name]) => ACTIONS.includes(name) || (name === "again" && !node.text));
   }
 
   branches() {
@@ -77,6 +77,7 @@ export class Duel {
       copy: () => copyText(node.text).then(() => passing(t("talk.copied")), (error) => passing(error.message)),
       why: (_, piece) => this.app.explain(node, piece, { model: this.modelOf(node), conversation: whole, thread: column.thread }),
       goOn: () => this.run([column]),
+      again: () => this.run([column]),
       key: async () => { if (await this.app.askKey()) this.run([column]); },
       create: () => this.app.create(),
       more: () => ({}),
@@ -135,6 +136,7 @@ export class Duel {
       this.showFoot(column);
     });
     app.showThread();
+    for (const column of there) this.grown(column);
     app.follow();
     app.library.keep(conversation);
     await Promise.all(written);

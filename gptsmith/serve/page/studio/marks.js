@@ -18,7 +18,7 @@ export async function show(place, studio) {
   const again = () => show(place, studio);
   fill(place,
     el("div", {}, el("h1", {}, t("marks.title")), el("p.soft", {}, t("marks.about"))),
-    counted.total ? [table(counted, t), takeAlong(counted, studio)] : el("p", {}, t("marks.none"), " ", el("a", { href: "./talk" }, t("marks.to_talk"))),
+    counted.total ? [table(counted, studio), takeAlong(counted, studio)] : el("p", {}, t("marks.none"), " ", el("a", { href: "./talk" }, t("marks.to_talk"))),
     counted.total ? el("section.card", { "aria-label": t("marks.list") },
       filters(counted, kind, model, studio),
       el("ul.marks", {}, marks.map((mark) => entry(mark, studio, again))),
@@ -27,14 +27,24 @@ export async function show(place, studio) {
     counted.total ? deletion(counted.total, studio, again) : null);
 }
 
-/** How many there are by model and kind. */
-function table({ counts }, t) {
+/** How many there are by model and kind, and what they suffice for. */
+function table({ counts }, { api, t, signal, passing }) {
   const models = [...new Set(counts.map(({ model }) => model))];
   const count = (model, kind) => counts.filter((row) => row.model === model && row.kind === kind).reduce((sum, row) => sum + row.count, 0);
+  const enough = new Map(models.map((model) => [model, el("td", {}, "–")]));
+  showEnough(enough, api, t).catch((error) => { if (!signal.aborted) passing(error.message); });
   return el("section.card.scroll", { "aria-label": t("marks.by_model"), tabIndex: 0 }, el("table", {},
-    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("marks.model")), KINDS.map((kind) => el("th.number", { scope: "col" }, t(`marks.${kind}s`))))),
+    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("marks.model")), KINDS.map((kind) => el("th.number", { scope: "col" }, t(`marks.${kind}s`))), el("th", { scope: "col" }, t("marks.to_improve")))),
     el("tbody", {}, models.map((model) => el("tr", {},
-      el("th.name", { scope: "row", dir: "auto" }, model), KINDS.map((kind) => el("td.number", {}, count(model, kind).toLocaleString())))))));
+      el("th.name", { scope: "row", dir: "auto" }, model), KINDS.map((kind) => el("td.number", {}, count(model, kind).toLocaleString())), enough.get(model))))));
+}
+
+/** Says of each model that can be improved whether it has marks enough. */
+async function showEnough(places, api, t) {
+  const { models } = await api.get("improve");
+  for (const { name, recipe, missing } of models) {
+    if (places.has(name)) fill(places.get(name), el("a", { href: "#/improve" }, recipe ? t("marks.enough") : t("marks.missing", missing)));
+  }
 }
 
 /** Files of examples for training, here or elsewhere. */

@@ -71,25 +71,26 @@ export class MarksOutbox {
     this.send();
   }
 
-  /** Sends what waits, one after the other; what the studio cannot take now is sent when it is back. */
+  /** Sends what waits, one after the other; what the studio cannot take now is sent again. */
   async send() {
     if (this.isSending) return;
     this.isSending = true;
-    let hasFailed = false;
-    while (this.waiting.size && !hasFailed) {
-      const [entry] = this.waiting.values();
+    let isLeft = false;
+    for (const entry of [...this.waiting.values()]) {
       try {
         await this.deliver(entry);
         this.sent(entry);
       } catch (error) {
-        hasFailed = error.kind !== "refused";
-        if (hasFailed) continue;
-        this.sent(entry, {});
-        this.on.problem(error);
+        if (isFinal(error)) {
+          this.sent(entry, {});
+          this.on.problem(error);
+        } else isLeft = true;
+        if (error.kind === "gone") break;
       }
     }
     this.isSending = false;
-    if (hasFailed) setTimeout(() => this.send(), AGAIN_MS);
+    if (isLeft) setTimeout(() => this.send(), AGAIN_MS);
+    else if (this.waiting.size) this.send();
   }
 
   deliver({ isTakenBack, ...mark }) {
@@ -106,6 +107,9 @@ export class MarksOutbox {
     this.on.change();
   }
 }
+
+/** Whether a studio that said this will never take it. */
+const isFinal = ({ kind, status }) => kind === "refused" && status < 500;
 
 /** A value of JSON without halves of characters, which are no text to a server; an imported conversation may have some. */
 function wellFormed(value) {

@@ -120,7 +120,7 @@ function choice(wish, collections, models, t, { onData, onBase, onName }) {
     collections?.length === 0 && !wish.data && el("p.soft", {}, el("a", { href: "#/data" }, t("train.add_data"))),
     models === null && el("p.soft", { role: "status" }, t("train.looking")),
     broken.length > 0 && el("details", {}, el("summary.soft", {}, t("train.broken", { count: broken.length })),
-      el("ul.said", {}, broken.map((one) => el("li.soft", { dir: "auto" }, `${one.name}: ${one.problem}`)))),
+      el("ul.plan-said", {}, broken.map((one) => el("li.soft", { dir: "auto" }, `${one.name}: ${one.problem}`)))),
   ];
 }
 

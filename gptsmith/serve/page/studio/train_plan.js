@@ -28,7 +28,7 @@ export function showPlan(place, known, t, onStop) {
     known.state === "planning" && el("progress", { "aria-label": t("train.state_planning") }),
     known.problem && el("p.trouble", { role: "alert" }, icon("alert"), known.problem),
     figures(known, t),
-    (known.figures.advice ?? []).length > 0 && el("ul.said", {}, known.figures.advice.map((line) => el("li.soft", { dir: "auto" }, line))));
+    (known.figures.advice ?? []).length > 0 && el("ul.plan-said", {}, known.figures.advice.map((line) => el("li.soft", { dir: "auto" }, line))));
 }
 
 function figures({ figures: found, free_bytes: free, state }, t) {
@@ -44,7 +44,7 @@ function figures({ figures: found, free_bytes: free, state }, t) {
     ["bits", found.bits_per_byte && t("train.bits_between", { expected: found.bits_per_byte.toFixed(2), low: found.bits_per_byte_low.toFixed(2), high: found.bits_per_byte_high.toFixed(2) })],
     ["trained", found.num_trained_parameters && found.num_trained_parameters !== found.num_parameters && readableCount(found.num_trained_parameters)],
   ].filter(([, value]) => value);
-  if (rows.length === 0) return el("p.soft", {}, t("train.no_figures"));
+  if (rows.length === 0) return ["guessed", "planning"].includes(state) && el("p.soft", {}, t("train.no_figures"));
   return el("dl.figures", {}, rows.map(([name, value]) => el("div", {}, el("dt.soft", {}, t(`train.figure_${name}`)), el("dd", {}, value))));
 }
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from gptsmith.serve.errors import ApiError
 from gptsmith.serve.parsing import body_bytes
 from gptsmith.serve.route import Route
-from gptsmith.serve.studio.data import schemas
-from gptsmith.serve.studio.data.collections import Collection
+from gptsmith.serve.studio.data import document_routes, schemas
+from gptsmith.serve.studio.data.asked import API, collection_asked, number_asked, page_of
 from gptsmith.serve.studio.data.listing import about, files_of
 from gptsmith.serve.studio.data.uploads import CHUNK_BYTES, GivenFile
 from gptsmith.serve.studio.state import StudioState
@@ -47,7 +45,7 @@ async def delete(state: StudioState, body: schemas.Named, _: LogFields) -> Respo
 
 async def list_files(state: StudioState, request: Request) -> Response:
     """The files of a collection, and uploads that are not whole."""
-    collection = _asked(state, request)
+    collection = collection_asked(state, request)
     found = await asyncio.to_thread(files_of, collection)
     unfinished = await asyncio.to_thread(state.studio.data.uploads.unfinished, collection)
     return JSONResponse({**page_of(found, request), "unfinished": unfinished})
@@ -63,7 +61,7 @@ async def begin(state: StudioState, body: schemas.BeginUpload, _: LogFields) -> 
 
 async def receive(state: StudioState, request: Request) -> Response:
     """A chunk of a large file."""
-    collection, offset = _asked(state, request), number_asked(request, "offset")
+    collection, offset = collection_asked(state, request), number_asked(request, "offset")
     data = await body_bytes(request, CHUNK_BYTES, state.settings.body_timeout_s)
     upload = request.path_params["upload"]
     return JSONResponse(await asyncio.to_thread(state.studio.data.uploads.receive, collection, upload, offset, data))
@@ -78,35 +76,11 @@ async def cancel(state: StudioState, body: schemas.CancelUpload, _: LogFields) -
 
 async def unpack(state: StudioState, request: Request) -> Response:
     """A pack of small files."""
-    collection = _asked(state, request)
+    collection = collection_asked(state, request)
     pack = await body_bytes(request, CHUNK_BYTES + PACK_HEAD_BYTES, state.settings.body_timeout_s)
     return JSONResponse({"files": await asyncio.to_thread(state.studio.data.uploads.unpack, collection, pack)})
 
 
-def _asked(state: StudioState, request: Request) -> Collection:
-    """The collection that a request names."""
-    return state.studio.data.collections.get(request.query_params.get("name", ""))
-
-
-def number_asked(request: Request, name: str, default: int | None = None) -> int:
-    """A number of the query.
-
-    Raises:
-        ApiError: it is not there, or no number.
-    """
-    text = request.query_params.get(name, "" if default is None else str(default))
-    if not (text.isascii() and text.isdecimal() and len(text) < 18):
-        raise ApiError(400, f"{name}: expected a number", param=name)
-    return int(text)
-
-
-def page_of(items: list[Any], request: Request) -> dict[str, Any]:
-    """The part of a list that a request asks for by `offset` and `limit`, and how many there are."""
-    offset, limit = number_asked(request, "offset", 0), min(number_asked(request, "limit", 200), 1000)
-    return {"items": items[offset : offset + limit], "num_items": len(items)}
-
-
-API = "/studio/api/data"
 ROUTES = (
     Route(API, "GET", list_collections),
     Route(f"{API}/make", "POST", make, request_schema=schemas.NewCollection),
@@ -117,4 +91,5 @@ ROUTES = (
     Route(f"{API}/uploads/cancel", "POST", cancel, request_schema=schemas.CancelUpload),
     Route(f"{API}/uploads/{{upload}}", "PUT", receive),
     Route(f"{API}/packs", "PUT", unpack),
+    *document_routes.ROUTES,
 )

@@ -62,3 +62,39 @@ class DeleteFiles(Schema):
 
     name: Name
     paths: Annotated[list[Path], Field(max_length=MAX_FILES)]
+
+
+class Exclude(Schema):
+    """A document to leave out."""
+
+    name: Name
+    document: Name
+
+
+class ExcludeKind(Schema):
+    """All documents with findings of a kind to leave out."""
+
+    name: Name
+    kind: Name
+
+
+class EditDocument(Schema):
+    """What is to stand in the place of a document: a text, or a record as JSON."""
+
+    name: Name
+    document: Name
+    text: str
+
+
+class Redact(Schema):
+    """Whether findings are replaced by placeholders."""
+
+    name: Name
+    is_on: bool
+
+
+class Undo(Schema):
+    """A change to take back."""
+
+    name: Name
+    number: int

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from gptsmith.serve.studio.data.collections import Collections
+from gptsmith.serve.studio.data.audits import Audits
+from gptsmith.serve.studio.data.collections import Collection, Collections
+from gptsmith.serve.studio.data.made import Made, made_by
+from gptsmith.serve.studio.data.reading import Readings
+from gptsmith.serve.studio.data.recipes import Recipes
 from gptsmith.serve.studio.data.uploads import Uploads
 from gptsmith.serve.studio.database import Database
+from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.place import Place
 
 
 class Data:
     """The collections of a studio, and what is done with them."""
 
-    def __init__(self, place: Place, database: Database) -> None:
+    def __init__(self, place: Place, database: Database, jobs: Jobs) -> None:
         self.collections, self.uploads = Collections(place, database), Uploads(database)
+        self.readings, self.recipes = Readings(), Recipes(database)
+        self.audits = Audits(database, jobs)
 
     def arguments(self, name: str) -> list[str]:
         """The words of a command line that read a collection as it was mended: paths, and `--without` and `--redact`.
@@ -20,5 +27,17 @@ class Data:
 
         Raises:
             ApiError: there is none of that name.
+            UserError: there is nothing to read in it, or the disk is full.
         """
-        return [str(self.collections.get(name).sources)]
+        return self.made(self.collections.get(name)).arguments()
+
+    def made(self, collection: Collection) -> Made:
+        """What is read of a collection as it was mended."""
+        recipe = self.recipes.recipe(collection)
+        if not recipe.changed:
+            return Made(str(collection.sources), None, recipe.redacts)
+        return made_by(collection, recipe, self.readings.read(collection))
+
+    def close(self) -> None:
+        """Ends its use."""
+        self.readings.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 from gptsmith.base.json_text import json_text
 from gptsmith.serve.studio.database import Database
-from gptsmith.serve.studio.marks.examples import Objective, examples
+from gptsmith.serve.studio.marks.examples import SHAPES, Objective, examples
 
 MATCHES = "(? IS NULL OR kind = ?) AND (? IS NULL OR model = ? OR other_model = ?)"
 
@@ -78,6 +78,15 @@ class Marks:
             "SELECT other_model, kind, verdict FROM marks WHERE other_model != model"
             ") GROUP BY model, kind, verdict ORDER BY model, kind, verdict"
         )
+
+    def num_examples(self) -> dict[Objective, int]:
+        """How many marks each objective can learn from, empty answers included."""
+        query = (
+            "SELECT SUM(kind = 'edit') AS sft, SUM(kind = 'edit' OR verdict IN ('first', 'second')) AS dpo, "
+            "SUM(kind = 'thumb') AS kto FROM marks"
+        )
+        row = self._database.rows(query)[0]
+        return {objective: row[objective] or 0 for objective in SHAPES}
 
     def known(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Of each of these marks that is there its verdict and its time."""

@@ -35,11 +35,7 @@ async def counts(state: StudioState, _: Request) -> Response:
     marks = state.studio.marks
 
     def counted() -> dict[str, Any]:
-        return {
-            "total": marks.count(),
-            "counts": marks.counts(),
-            "examples": {objective: len([*marks.examples(objective)]) for objective in SHAPES},
-        }
+        return {"total": marks.count(), "counts": marks.counts(), "examples": marks.num_examples()}
 
     return JSONResponse(await asyncio.to_thread(counted))
 

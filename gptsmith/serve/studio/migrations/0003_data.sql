@@ -20,3 +20,9 @@ CREATE TABLE changes ( -- by hand, in the order in which they were made
     value TEXT NOT NULL, -- JSON
     created REAL NOT NULL
 );
+CREATE TABLE audits ( -- the last one of each collection
+    collection INTEGER PRIMARY KEY REFERENCES collections (id) ON DELETE CASCADE,
+    job TEXT NOT NULL,
+    file TEXT NOT NULL, -- what it found, in the folder of the collection
+    version TEXT NOT NULL -- of the files that it is about
+);

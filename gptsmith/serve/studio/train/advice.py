@@ -139,7 +139,7 @@ def _reads_enough(now: Situation, model: FoundModel) -> bool:
     if now.speed is None or not now.are_examples:
         return True
     num_tokens = now.amount.num_bytes / BYTES_PER_EXAMPLE_TOKEN
-    seconds = num_tokens / tokens_per_second(now.speed, model.num_parameters)
+    seconds = num_tokens / tokens_per_second(now.speed, model.num_parameters, has_adapters=True)
     return EXAMPLES_IN_SECONDS * seconds <= now.minutes * 60
 
 

@@ -103,7 +103,7 @@ def tuning(
     way = "all_weights" if request.lora is None and "all_weights" in tuning_bytes else "lora"
     figures: dict[str, Any] = {"num_parameters": num_parameters, "peak_memory_bytes": tuning_bytes.get(way)}
     per_epoch = TRAINING_SHARE * amount.num_bytes / BYTES_PER_EXAMPLE_TOKEN
-    rate = None if speed is None else tokens_per_second(speed, num_parameters)
+    rate = None if speed is None else tokens_per_second(speed, num_parameters, has_adapters=way == "lora")
     if earlier is not None:
         per_epoch = earlier["num_tokens"] / earlier["epochs"]
         rate = earlier["tokens_per_second"]
@@ -121,7 +121,8 @@ def tuning(
     }
 
 
-def tokens_per_second(speed: Speed, num_parameters: int) -> float:
-    """About how many tokens of training a model of a size takes here."""
-    flops, seconds = speed.points[-1]
-    return flops / seconds / (6 * max(num_parameters, 1))
+def tokens_per_second(speed: Speed, num_parameters: int, *, has_adapters: bool) -> float:
+    """About how many tokens per second a model that exists is tuned on here; adapters alone need no gradients of the
+    weights below them. Such models are larger than those whose speed was measured, and reach the highest rate."""
+    rate = max(flops / seconds for flops, seconds in speed.points)
+    return rate / ((4 if has_adapters else 6) * max(num_parameters, 1))

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import expect
 
-from ..conftest import Opened, StudioPage
+from ..conftest import PHONE, Opened, StudioPage
 
 NAME = "Alte Texte נפח 😀"
 
@@ -48,6 +48,7 @@ def test_a_training_is_chosen_planned_set_and_started(studio: Opened, browser: A
     expect(plan.get_by_text("Predicted from")).to_be_visible()
     page.reload()
     expect(page.get_by_text("1 setting is changed.")).to_be_visible()
+    assert seen.violations() == []
     expect(page.get_by_label("Time, such as")).to_have_value("1 h 30 min")
     expect(plan.get_by_text("Predicted from")).to_be_visible()
 
@@ -61,4 +62,15 @@ def test_a_training_is_chosen_planned_set_and_started(studio: Opened, browser: A
     command = studio.get(f"jobs/{job['id']}")["command"]
     assert "--set train.optimizer.learning_rate=0.02 --minutes 90.0 --out runs/my_run" in command
     studio.post("jobs/cancel", id=job["id"], at_once=True)
+    seen.close()
+
+
+@pytest.mark.usefixtures("words_only")
+def test_it_is_for_phones_in_the_dark_too(studio: Opened, browser: Any) -> None:
+    address = "train/text.txt?minutes=45&set.train.batch_size=8&set.model.norm.kind=layernorm&option.seed=3"
+    seen = StudioPage(browser, studio, address, **PHONE)
+    expect(seen.page.get_by_text("Predicted from")).to_be_visible()
+    expect(seen.page.get_by_text("2 settings are changed.")).to_be_visible()
+    expect(seen.page.get_by_label("batch_size", exact=True)).to_have_value("8")
+    assert seen.violations() == []
     seen.close()

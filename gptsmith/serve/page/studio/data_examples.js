@@ -1,0 +1,29 @@
+/** Examples as a model will see them. */
+
+import { el, fill } from "../element.js";
+
+const NUM_EXAMPLES = 20;
+
+export async function showExamples(place, collection, studio, onChange, offset = 0) {
+  const { api, t } = studio;
+  fill(place, el("h2", {}, t("data.part_examples")), el("p.soft", {}, t("data.reading")));
+  const { items } = await api.get("data/examples", { name: collection.name, offset });
+  const turn = (by) => () => showExamples(place, collection, studio, onChange, offset + by);
+  fill(place,
+    el("h2", {}, t("data.part_examples")),
+    el("p.soft", {}, items.length ? t("data.examples_about") : t(offset ? "data.no_more_examples" : "data.no_examples")),
+    el("ol.examples", {}, items.map((each) => el("li", {}, el("p.soft", { dir: "auto" }, each.place), example(each, studio)))),
+    (offset > 0 || items.length === NUM_EXAMPLES) && el("div.row", {},
+      el("button", { type: "button", disabled: offset === 0, onclick: turn(-NUM_EXAMPLES) }, t("data.before")),
+      el("button", { type: "button", disabled: items.length < NUM_EXAMPLES, onclick: turn(NUM_EXAMPLES) }, t("data.after"))));
+}
+
+function example({ parts, fields, problem }) {
+  if (problem) return el("p.problem", { dir: "auto" }, problem);
+  const values = Object.entries(fields).map(([name, value]) =>
+    [el("dt", {}, name), el("dd.text", { dir: "auto" }, typeof value === "string" ? value : JSON.stringify(value))]);
+  return [
+    parts.length > 0 && el("pre.text", { dir: "auto" }, parts.map((part) => (part.is_trained ? el("mark", {}, part.text) : part.text))),
+    values.length > 0 && el("dl.fields", {}, values),
+  ];
+}

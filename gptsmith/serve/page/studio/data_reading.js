@@ -1,0 +1,61 @@
+/** What was read of a collection: progress, figures, and what was skipped. */
+
+import { el, fill, icon, readableBytes, readableCount } from "../element.js";
+import { tried } from "./data_dialogs.js";
+
+/** Shows the reading of a collection until it is over; resolves to what was read, or null. */
+export async function showReading(place, collection, studio, again = "") {
+  const { api, t } = studio;
+  const { name } = collection;
+  let last = null;
+  await api.follow("data/reading", (now) => {
+    last = now;
+    if (now.state !== "reading") return false;
+    const value = now.fraction === null ? {} : { value: now.fraction };
+    fill(place,
+      el("div.row", {}, el("h2", {}, t("data.reading")), el("span.space"),
+        el("button", { type: "button", onclick: () => api.post("data/reading/cancel", { name }) }, t("data.cancel"))),
+      el("progress", { max: 1, "aria-label": t("data.reading"), ...value }));
+    return true;
+  }, { query: () => ({ name, again: last === null ? again : "" }), everyMs: 400 });
+  if (last?.state === "read") {
+    fill(place, figures(last, studio));
+    return last;
+  }
+  const readAgain = tried(studio, () => showReading(place, collection, studio, "yes").then((read) => read && dispatchEvent(new HashChangeEvent("hashchange"))));
+  fill(place,
+    el("h2", {}, t("data.what_was_read")),
+    last?.state === "failed" && el("p.problem", { role: "alert", dir: "auto" }, icon("alert"), last.problem),
+    last?.state === "cancelled" && el("div.row", {}, el("p", {}, t("data.reading_cancelled")), el("button", { type: "button", onclick: readAgain }, t("data.read"))));
+  return null;
+}
+
+function figures(read, { t }) {
+  const readers = read.readers.map((each) =>
+    el("tr", {}, el("td", {}, each.reader), el("td.number", {}, each.num_files.toLocaleString()),
+      el("td.number", {}, each.num_documents.toLocaleString()), el("td.number", {}, readableBytes(each.num_bytes))));
+  const isChanged = read.num_left_documents !== read.num_documents || read.num_left_bytes !== read.num_bytes;
+  return [
+    el("h2", {}, t("data.what_was_read")),
+    el("p", {},
+      el("strong", {}, t("data.documents", { count: read.num_left_documents })), " · ", readableBytes(read.num_left_bytes), " ",
+      isChanged && el("span.soft", {}, t("data.before_changes", { count: read.num_documents, bytes: readableBytes(read.num_bytes) }))),
+    read.num_duplicates > 0 && el("p.soft", {}, t("data.exact_duplicates", { count: read.num_duplicates })),
+    read.splits && el("p.soft", { dir: "auto" }, read.splits),
+    el("details", {}, el("summary", {}, t("data.by_reader")), el("div.scroll", {}, el("table", {},
+      el("thead", {}, el("tr", {}, el("th", {}, t("data.reader")), el("th.number", {}, t("data.files_title")), el("th.number", {}, t("data.part_documents")), el("th.number", {}, t("data.size")))),
+      el("tbody", {}, readers)))),
+    groups(read.skipped, t("data.skipped_files", { count: total(read.skipped) })),
+    groups(read.remarks, t("data.remarks", { count: total(read.remarks) })),
+  ];
+}
+
+const total = (some) => some.reduce((sum, group) => sum + group.num_files, 0);
+
+/** Files by the reason why they were skipped. */
+function groups(some, title) {
+  if (!some.length) return null;
+  return el("details", {}, el("summary", {}, title), el("ul.reasons", {}, some.map((group) => el("li", {},
+    el("p", { dir: "auto" }, `${readableCount(group.num_files)} · ${group.reason}`),
+    el("p.soft", { dir: "auto" }, group.files.join(", "), group.num_files > group.files.length ? ", …" : "")))));
+}
