@@ -55,9 +55,14 @@ async def page_file(state: State, request: Request) -> Response:
 
 
 async def health(state: State, _: Request) -> Response:
-    """Whether the server takes requests."""
-    status = "draining" if state.is_draining else "ok"
-    return JSONResponse({"status": status}, 503 if state.is_draining else 200)
+    """Whether the server lives: also while it shuts down, when nobody should restart it."""
+    return JSONResponse({"status": "draining" if state.is_draining else "ok"})
+
+
+async def ready(state: State, _: Request) -> Response:
+    """Whether the server takes requests; a balancer sends them elsewhere while it does not."""
+    status = "draining" if state.is_draining else "full" if state.models.are_full else "ready"
+    return JSONResponse({"status": status}, 200 if status == "ready" else 503)
 
 
 async def metrics(state: State, request: Request) -> Response:
@@ -83,7 +88,11 @@ ROUTES = (
     Route("/", "GET", page_index, needs_key=False),
     Route("/page/{name:path}", "GET", page_file, needs_key=False),
     Route(
-        "/health", "GET", health, "Whether requests are taken.",
+        "/health", "GET", health, "Whether the server lives.",
+        response_schema=ANY_OBJECT, needs_key=False, drains=False,
+    ),
+    Route(
+        "/ready", "GET", ready, "Whether requests are taken.",
         response_schema=ANY_OBJECT, needs_key=False, drains=False,
     ),
     Route("/metrics", "GET", metrics, drains=False),

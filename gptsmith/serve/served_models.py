@@ -146,6 +146,12 @@ class ServedModels:
         """The models that are loaded, by name."""
         return {name: entry.served for name, entry in self.entries.items() if entry.served is not None}
 
+    @property
+    def are_full(self) -> bool:
+        """Whether every model that is loaded has as many sequences as it may."""
+        loaded = self.loaded.values()
+        return bool(loaded) and all(served.num_reserved >= self.settings.max_sequences for served in loaded)
+
     async def refresh(self) -> None:
         """Looks at what the folders hold now. A loaded model whose files have changed, or are gone, still ends what it
         has begun."""

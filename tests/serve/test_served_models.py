@@ -163,6 +163,7 @@ def test_the_page_is_a_fixed_list_of_files(runs: Path, tmp_path: Path) -> None:
 
 def test_health_and_metrics(served: Served) -> None:
     assert served.ask("GET", "/health").json == {"status": "ok"}
+    assert served.ask("GET", "/ready").json == {"status": "ready"}
     before = served.gauge("gptsmith_generation_tokens_total")
     served.client().completions.create(model="base", prompt="a", max_tokens=7, temperature=0)
     assert served.gauge("gptsmith_generation_tokens_total") == before + 7

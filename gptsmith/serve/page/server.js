@@ -26,10 +26,10 @@ export async function listModels() {
   return data.map((card) => ({ name: card.id, ...card.gptsmith })).filter(({ kind }) => kind !== "classifier");
 }
 
-/** Whether the server answers. */
+/** Whether the server takes requests. */
 export async function isThere() {
   try {
-    return (await fetch(new URL("health", BASE), { cache: "no-store" })).ok;
+    return (await fetch(new URL("ready", BASE), { cache: "no-store" })).ok;
   } catch {
     return false;
   }

@@ -52,7 +52,7 @@ def test_a_page_that_is_opened_while_the_server_is_away_waits_for_it(open_page: 
     chat.ask("5: a nail?")
     chat.page.clock.install()
     chat.page.route("**/v1/models", lambda route: route.abort())
-    chat.page.route("**/health", lambda route: route.abort())
+    chat.page.route("**/ready", lambda route: route.abort())
     chat.page.reload()
     notice = chat.page.locator("#notices .notice")
     expect(notice).to_contain_text("The server does not answer.")
