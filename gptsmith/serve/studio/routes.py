@@ -8,7 +8,7 @@ from gptsmith.serve.studio.data import routes as data
 from gptsmith.serve.studio.improve import routes as improve
 from gptsmith.serve.studio.jobs import routes as jobs
 from gptsmith.serve.studio.marks import routes as marks
-from gptsmith.serve.studio.runs import routes as runs
+from gptsmith.serve.studio.run_folders import routes as runs
 from gptsmith.serve.studio.take_along import routes as take_along
 from gptsmith.serve.studio.train import routes as train
 

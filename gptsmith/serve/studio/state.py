@@ -12,8 +12,8 @@ from gptsmith.serve.studio.improve.writing import PairWriter
 from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.marks.marks import Marks
 from gptsmith.serve.studio.place import Place
-from gptsmith.serve.studio.runs.changes import RunChanges
-from gptsmith.serve.studio.runs.rows import Runs
+from gptsmith.serve.studio.run_folders.changes import RunChanges
+from gptsmith.serve.studio.run_folders.rows import Runs
 from gptsmith.serve.studio.take_along.copies import Copies
 from gptsmith.serve.studio.tickets import Tickets
 from gptsmith.serve.studio.train.training import Training

@@ -58,8 +58,8 @@ export async function show(place, studio) {
     report.hidden = !news.offset;
     state.textContent = [runState(t, run), run.problem ?? about(t, run, readableCount)].join(" · ");
     showLineage(lineage, run, t);
-    settings.textContent = news.settings;
-    settings.parentElement.hidden = !news.settings;
+    if (news.settings) settings.textContent = news.settings;
+    settings.parentElement.hidden = !settings.textContent;
     if (news.offset < log.offset) Object.assign(log, emptyLog());
     if (news.offset === log.offset && JSON.stringify(news.plan) === JSON.stringify(log.plan)) return;
     addNews(log, news);

@@ -32,6 +32,7 @@ LANES = ("train", "quick")
 WAITING, STARTED = "waiting", "started"
 ACTIVE = (WAITING, STARTED)
 LOOK_EVERY_S = 0.25
+IDLE_LOOK_EVERY_S = 5.0
 MAX_LISTED = 200
 MAX_KEPT = 500
 """How many jobs that have ended are remembered."""
@@ -176,25 +177,25 @@ class Jobs:
 
     def _run(self) -> None:
         while not self._is_closing:
+            is_busy = True
             try:
                 self._forget_old()
-                for lane in LANES:
-                    self._advance(lane)
+                is_busy = sum(self._advance(lane) for lane in LANES) > 0
                 self._call_listeners()
             except (UserError, OSError, sqlite3.Error) as error:  # a full disk: the next time it may have room
                 log_failure(error)
-            self._woken.wait(LOOK_EVERY_S)
+            self._woken.wait(LOOK_EVERY_S if is_busy else IDLE_LOOK_EVERY_S)
             self._woken.clear()
 
-    def _advance(self, lane: str) -> None:
-        """Ends the job that has ended, or starts the next one."""
+    def _advance(self, lane: str) -> bool:
+        """Ends the job that has ended, or starts the next one; whether there was one."""
         query = "SELECT * FROM jobs WHERE lane = ? AND state = ? ORDER BY number LIMIT 1"
         row = self._database.row(query, lane, STARTED)
         if row is None:
             with self._database.transaction() as connection:
                 row = self._database.row(query, lane, WAITING)
                 if row is None:
-                    return
+                    return False
                 values = (STARTED, time.time(), row["id"])
                 connection.execute("UPDATE jobs SET state = ?, started = ? WHERE id = ?", values)
         folder, ours = self._folder(row), self._children.get(row["id"])
@@ -206,6 +207,7 @@ class Jobs:
             self._start_child(row, folder)
         elif standing is Standing.NEW and code is not None:
             self._end(row, "failed", _last_words(folder) or f"it did not start ({code})", None)
+        return True
 
     def _start_child(self, row: Mapping[str, Any], folder: JobFolder) -> None:
         try:

@@ -11,7 +11,7 @@ from gptsmith.convert.certificate import CERTIFICATE, recorded_figures
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.place import RUNS, Place
-from gptsmith.serve.studio.runs.rows import Runs
+from gptsmith.serve.studio.run_folders.rows import Runs
 
 EXPORTS = "exports"
 PRECISIONS = {

@@ -21,7 +21,10 @@ class _Sent:
         return len(part)
 
     def flush(self) -> None:
-        pass
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def take(self) -> bytes:
         taken = b"".join(self._parts)
@@ -33,7 +36,7 @@ def zipped(folder: Path) -> Iterator[bytes]:
     """The parts of a ZIP archive of a folder's files, not compressed, because weights hardly shrink. Links, locks and
     what is being written are left out."""
     sent = _Sent()
-    with zipfile.ZipFile(sent, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:  # type: ignore[arg-type]
+    with zipfile.ZipFile(sent, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for path in sorted(folder.rglob("*")):
             inside = path.relative_to(folder)
             if any(part.startswith(".") for part in inside.parts) or not stat.S_ISREG(path.lstat().st_mode):

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 from gptsmith.serve.studio.take_along.zipped import zipped
 
 from ..conftest import Opened, StudioPage, opened
-from ..runs.conftest import copy
+from ..run_folders.conftest import copy
 
 NAME = "🦊 chat's & more #1"
 
