@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import shlex
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -182,7 +181,7 @@ class Jobs:
                 self._forget_old()
                 is_busy = sum(self._advance(lane) for lane in LANES) > 0
                 self._call_listeners()
-            except (UserError, OSError, sqlite3.Error) as error:  # a full disk: the next time it may have room
+            except Exception as error:  # a full disk, say: the next time it may have room
                 log_failure(error)
             self._woken.wait(LOOK_EVERY_S if is_busy else IDLE_LOOK_EVERY_S)
             self._woken.clear()

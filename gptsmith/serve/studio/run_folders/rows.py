@@ -1,4 +1,4 @@
-"""The rows of Home: how each run stands. Run folders are the truth; what was read of one is kept while it is unchanged."""
+"""The rows of Home: how each run stands. Run folders are the truth; what was read of one is kept until it changes."""
 
 from __future__ import annotations
 
