@@ -52,7 +52,7 @@ async def home(state: StudioState, _: Request) -> Response:
 
 
 async def get_run(state: StudioState, request: Request) -> Response:
-    """What is new in a run's log from a byte offset on, with its row and plan; from the first byte on, its settings too."""
+    """What is new in a run's log from a byte offset on, with its row and plan; at offset 0 its settings, too."""
     name, offset = request.path_params["name"], request.query_params.get("offset", "0")
     if not (offset.isascii() and offset.isdigit()):
         raise ApiError(400, "offset: a number of bytes is wanted", param="offset")
