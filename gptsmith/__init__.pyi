@@ -9,7 +9,6 @@ from gptsmith.base.errors import MissingExtraError as MissingExtraError
 from gptsmith.base.errors import UserError as UserError
 from gptsmith.base.outside import import_kinds as import_kinds
 from gptsmith.convert.load import Loaded as Loaded
-from gptsmith.convert.load import load as load
 from gptsmith.generate.request import ContextOverflowError as ContextOverflowError
 from gptsmith.model.config import GPTConfig as GPTConfig
 from gptsmith.model.gpt import GPT as GPT
@@ -33,6 +32,7 @@ from gptsmith.workflows.forget import forget as forget
 from gptsmith.workflows.generate import generate as generate
 from gptsmith.workflows.import_model import import_model as import_model
 from gptsmith.workflows.info import info as info
+from gptsmith.workflows.load import load as load
 from gptsmith.workflows.merge import merge as merge
 from gptsmith.workflows.pairs import pairs as pairs
 from gptsmith.workflows.plan import plan as plan

@@ -79,7 +79,7 @@ def derive(
     figures = {
         "run": str(target), "status": status, "made_from": str(run), "step": source.step,
         **_size_figures(before, after), **assess(material, after), **material.findings,
-        **carried_claim(source.result()),
+        **carried_claim(source.folder, source.result()),
     }  # fmt: skip
     details = _details(material, after) if made_by == "compress" else None
     request = DerivedRequest(

@@ -18,6 +18,7 @@ from gptsmith.convert.serving_memory import kept_in_memory, require_memory
 from gptsmith.generate.api import Generation, generate_batch_with, generate_with
 from gptsmith.generate.kept_engine import KeptEngine
 from gptsmith.generate.kv_memory import free_bytes
+from gptsmith.generate.recital_guard import RecitalGuard
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_device, choose_model_dtype
@@ -51,12 +52,14 @@ class Loaded:
         tokenizer: text to ids and back.
         config: the model's shape.
         template: the chat template; None if the model was not made for conversations.
+        recital_guard: bars recitals of training texts in all that it writes; None if they may be.
     """
 
     def __init__(self, run: OpenedModel, model: GPT) -> None:
         self.run, self.model = run, model
         self.tokenizer: Tokenizer = run.tokenizer()
         self.template: ChatTemplate | None = run.template()
+        self.recital_guard: RecitalGuard | None = None
         self._engine = KeptEngine(self.tokenizer)
 
     def __repr__(self) -> str:
@@ -210,6 +213,16 @@ class Loaded:
             raise UserError("an empty prompt has no tokens to read: give a text")
         return record(self.model, torch.tensor([ids], device=self.model.device), names)
 
+    def guarded(self, recital_guard: RecitalGuard) -> Loaded:
+        """This model with a recital guard on all that it writes."""
+        return self._with(self.model, recital_guard)
+
+    def _with(self, model: GPT, recital_guard: RecitalGuard | None) -> Loaded:
+        other = copy.copy(self)
+        other.model, other.recital_guard = model, recital_guard
+        other._engine = KeptEngine(self.tokenizer, recital_guard)
+        return other
+
     @contextmanager
     def patch(self, values: Mapping[str, Tensor | TapFunction]) -> Iterator[Loaded]:
         """This model with other tensors at some taps, for all that it does in the block: it writes by the ordinary
@@ -224,9 +237,7 @@ class Loaded:
         """
         functions = {name: _constant(value) if isinstance(value, Tensor) else value for name, value in values.items()}
         with tapped(self.model, functions) as model:
-            patched = copy.copy(self)
-            patched.model, patched._engine = model, KeptEngine(self.tokenizer)
-            yield patched
+            yield self._with(model, self.recital_guard)
 
     @contextmanager
     def ablate(self, *names: str, mean_of: str | None = None) -> Iterator[Loaded]:
@@ -257,18 +268,7 @@ def _constant(value: Tensor) -> TapFunction:
 def load(
     run: str | Path | OpenedModel, *, device: str = "auto", dtype: str = "auto", keeps_blocks: bool = False
 ) -> Loaded:
-    """The best checkpoint of a run, or the model in a Hugging Face folder, on a device: `auto` takes a GPU if there is
-    one.
-
-    Args:
-        dtype: of weights and products: float32 or bfloat16. `auto` computes in float32; weights become float32, too,
-            where that takes no more than a quarter of the free memory, because then they need not be widened for each
-            token, and otherwise stay in the dtype that they came in (float16 becomes float32, which holds all of its
-            numbers). The results are the same. Quantized weights of a GGUF file stay so, mapped into memory, where that
-            is no slower, or where float32 would take more than that share; a dtype that is named dequantizes them.
-            bfloat16 computes in float32 where the hardware does not multiply it.
-            float64 is for the products alone.
-        keeps_blocks: whether quantized weights stay so, whatever the dtype.
+    """The best checkpoint of a run, or the model in a Hugging Face folder, as `gptsmith.load` explains it.
 
     Raises:
         UserError: the folder is neither, or holds no weights that can be read, or there is not enough memory for them.

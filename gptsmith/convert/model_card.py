@@ -9,7 +9,7 @@ from gptsmith.base.console import label_of, readable
 from gptsmith.base.errors import UserError
 from gptsmith.convert.load import Loaded
 from gptsmith.model.cost import cost
-from gptsmith.run.privacy_claim import PRIVATE, claim_in_a_line
+from gptsmith.run.privacy_claim import claim_in_a_line, claim_of
 
 CARD = "README.md"
 """The file that the Hub shows as the card of a model."""
@@ -45,7 +45,7 @@ def model_card(loaded: Loaded, name: str) -> str:
         f"## Shape\n\n{_table(figures)}",
         f"## Training\n\n{_training(loaded, result)}",
         f"## Scores\n\n{_scores(result)}",
-        f"## Privacy\n\n{_privacy(result)}",
+        f"## Privacy\n\n{_privacy(claim_of(loaded.run.folder, loaded.run.result()))}",
         "## Intended use\n\nFor its makers, and the purpose that they trained it for. Its output resembles its "
         "training text, true or not, and it was not tested for anything else.",
         f"## Certificate\n\n{_certificate(result)}",
@@ -100,11 +100,10 @@ def _data(loaded: Loaded) -> dict[str, Any]:
     }
 
 
-def _privacy(result: Mapping[str, Any]) -> str:
+def _privacy(claim: Mapping[str, Any] | None) -> str:
     """What is promised of the training text, and of which."""
-    if PRIVATE not in result:
+    if claim is None:
         return "It may recite passages of its training text: do not publish a model of private text."
-    claim = result[PRIVATE]
     return (
         f"{claim_in_a_line(claim)}. That bounds what the weights can tell of one {claim['unit']} of the training data "
         "above. What a base of it learnt from is not covered, and may be recited."

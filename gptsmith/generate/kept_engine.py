@@ -10,6 +10,7 @@ from weakref import WeakSet
 from torch import Tensor
 
 from gptsmith.generate.engine import Engine
+from gptsmith.generate.recital_guard import RecitalGuard
 from gptsmith.generate.settings import BATCH
 from gptsmith.model.gpt import GPT
 from gptsmith.model.taps import has_hooks
@@ -25,8 +26,8 @@ class KeptEngine:
     it: what the KV cache holds of them is forgotten. May be used from any thread, and after a fork.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer, self._lock = tokenizer, threading.Lock()
+    def __init__(self, tokenizer: Tokenizer, recital_guard: RecitalGuard | None = None) -> None:
+        self._tokenizer, self._recital_guard, self._lock = tokenizer, recital_guard, threading.Lock()
         _ALL.add(self)
         self._engine: Engine | None = None
         self._state: Hashable = None
@@ -37,7 +38,9 @@ class KeptEngine:
         with self._lock:
             if self._engine is None or self._state != state:
                 self._engine = None  # two engines would hold two copies of packed weights
-                self._engine, self._state = Engine(model, self._tokenizer, settings=SETTINGS), state
+                guard = self._recital_guard
+                self._engine = Engine(model, self._tokenizer, settings=SETTINGS, recital_guard=guard)
+                self._state = state
             self._engine.forget_prefixes()
             return self._engine
 

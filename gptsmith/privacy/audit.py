@@ -27,7 +27,7 @@ from gptsmith.privacy.tokenizer_words import rare_words_of
 from gptsmith.privacy.wording import LIMITS, headline, remarks
 from gptsmith.provenance.learned_text import LearnedText
 from gptsmith.provenance.learned_texts import LearnedTexts, learned_texts
-from gptsmith.run.privacy_claim import PRIVATE, claim_in_a_line
+from gptsmith.run.privacy_claim import claim_in_a_line, claim_of
 from gptsmith.text.tokenizer import Tokenizer
 
 HELD_OUT_SHARE = 0.4
@@ -55,7 +55,7 @@ def audit_run(run: OpenedModel, *, minutes: float | None = None, device: str = "
         found = [(each, _recited_by(load(each, device=device), texts, progress)) for each in runs]
     served = next(recited for each, recited in found if each.step == run.step)
     canaries = {each.step: _canaries(load(each, device=device)) for each in runs}
-    private = (run.result() or {}).get(PRIVATE)
+    private = claim_of(run.folder, run.result())
     figures = {
         "run": str(run.folder),
         "step": run.step,

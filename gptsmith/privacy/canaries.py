@@ -17,6 +17,7 @@ from gptsmith.privacy.exposure import EXPECTED, mean_exposure
 from gptsmith.privacy.membership import membership, min_k_plus_plus
 from gptsmith.privacy.sentences import SeenSentence, Spelling, code_exposures, see
 from gptsmith.privacy.token_scores import base_model
+from gptsmith.run.privacy_claim import claim_of
 from gptsmith.text.tokenizer import Tokenizer
 
 TOKENIZER = "tokenizer"
@@ -119,7 +120,7 @@ def canary_figures(
         },
         "memberships": memberships,
         **{name: next(iter(memberships.values()))[name] for name in ("auc", "interval", "true_positives_at_1_percent")},
-        **bound_figures(once, (run.result() or {}).get("private")),
+        **bound_figures(once, claim_of(run.folder, run.result())),
     }
 
 

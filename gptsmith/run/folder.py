@@ -64,6 +64,7 @@ class Run(HasLineage):
     plan.json            the prediction before the run, and what it came to
     metrics.jsonl        every figure, sample and event
     result.json          the figures at the end
+    privacy_claim.json   before that, what a run that is trained privately promises
     checkpoints/frozen.safetensors  weights below adapters, once for all checkpoints
     checkpoints/step-…/  weights, optimizer, counters and randomness, with a manifest of hashes
     """

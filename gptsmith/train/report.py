@@ -20,7 +20,7 @@ from gptsmith.pages.compression import compression
 from gptsmith.pages.figures import figures
 from gptsmith.pages.shell import CHARTS, Html, element, page, section, table
 from gptsmith.run.folder import COMPRESSION, Run
-from gptsmith.run.privacy_claim import PRIVATE, claim_in_a_line
+from gptsmith.run.privacy_claim import claim_in_a_line, claim_of
 from gptsmith.train.planning.outlook import LEAD, outlook
 from gptsmith.train.report_by_heart import by_heart_section
 from gptsmith.train.report_inside import inside_section
@@ -61,7 +61,7 @@ def report(run: str | Path) -> Path:
             else []
         ),
         *([element("p", f"{line}.", class_="soft")] if (line := experts_in_a_line(known)) else []),
-        *([element("p", f"{claim_in_a_line(result[PRIVATE])}.")] if PRIVATE in result else []),
+        *([element("p", f"{claim_in_a_line(claim)}.")] if (claim := claim_of(folder, result or None)) else []),
         *_certificate(folder, result),
         *_outlook(folder, result),
         *([section("Compression", compression(result, details), name="compression")] if details else []),

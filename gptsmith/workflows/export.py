@@ -21,6 +21,7 @@ from gptsmith.convert.hub_push import push, pushed_name, require_login
 from gptsmith.convert.load import Loaded, load
 from gptsmith.convert.model_card import CARD, model_card
 from gptsmith.model.transform import merge_lora, without_adapters
+from gptsmith.run.privacy_claim import claim_of
 from gptsmith.run.publish import beside, model_name
 from gptsmith.run.writer import SPARE_BYTES
 from gptsmith.workflows.model_requests import ExportRequest
@@ -119,5 +120,5 @@ def _source(loaded: Loaded, name: str, target: Path, *, takes_adapters: bool) ->
     model_type = loaded.run.lineage()[-1].request.get("model_type")
     return Source(
         name, model, loaded.tokenizer, loaded.template, loaded.run.generation(), model_type, model_card(loaded, name),
-        target, base,
+        target, base, claim_of(loaded.run.folder, loaded.run.result()),
     )  # fmt: skip

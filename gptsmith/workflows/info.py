@@ -14,6 +14,7 @@ from gptsmith.convert.open import open_model
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
 from gptsmith.model.presets import preset_settings
+from gptsmith.run.privacy_claim import carried_claim
 from gptsmith.train.planning.model_memory import ModelMemory
 from gptsmith.train.run_settings import RunSettings
 from gptsmith.workflows.model_requests import InfoRequest
@@ -48,6 +49,7 @@ def info(request: InfoRequest) -> dict[str, Any]:
         opened = open_model(str(run), by_hash=False)
         config = opened.config
         figures = {"run": str(run), "step": opened.step, **recorded_figures(opened.folder), **(opened.result() or {})}
+        figures |= carried_claim(opened.folder, opened.result())
         stored = opened.stored_parameters
         figures["num_bytes"] = sum(path.stat().st_size for path in opened.model_files)
         figures["stored_parameters"] = dict(stored)

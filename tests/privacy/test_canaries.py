@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from gptsmith.data.care.canaries import Canary, Place, made_canaries, write_cana
 from gptsmith.privacy.bound import epsilon_lower_bound
 from gptsmith.privacy.canaries import NUM_REFERENCES, Sights, bound_figures, canary_figures
 from gptsmith.privacy.canary_wording import canary_lines
+from gptsmith.privacy.membership import membership
 from gptsmith.privacy.sentences import SeenSentence
 from gptsmith.run.folder import Run
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
@@ -43,6 +45,25 @@ def test_the_bound_is_that_of_the_twins_that_look_more_familiar() -> None:
     assert found["epsilon_lower"] == pytest.approx(2.06 / 2, abs=0.01)
     assert found["epsilon_most"] == pytest.approx(2.55 / 2, abs=0.01)
     assert found["epsilon_claimed"] is None
+
+
+@pytest.mark.parametrize("gain", [0.0, 1.0])
+def test_of_a_tuned_run_what_twins_are_to_its_base_is_taken_off(gain: float) -> None:
+    """Names are hard or easy by 10, and what was planted is easier than it was by `gain`."""
+    generator = np.random.default_rng(2)
+    before = [tuple(pair) for pair in generator.normal(0, 10, (60, 2)).tolist()]
+    gains = generator.normal(gain, 0.1, 60).tolist()
+    now = [(planted + more, unseen) for (planted, unseen), more in zip(before, gains, strict=True)]
+    numbers, coins = list(range(60)), [0, 1] * 30
+    tuned = replace(sights(now, coins, numbers), before=sights(before, coins, numbers))
+    scores = tuned.scores()
+    assert next(iter(scores)) == "loss_less_base"
+    less_base, loss = (membership(*scores[name], seed=1) for name in ("loss_less_base", "loss"))
+    low, high = less_base.interval
+    assert (less_base.auc == 1) if gain else (low <= 0.5 <= high)
+    assert loss.auc == pytest.approx(0.5, abs=0.15)
+    found = bound_figures(tuned, None)
+    assert (found["num_right"] == 60) if gain else (found["epsilon_lower"] == 0)
 
 
 def test_twins_that_look_the_same_are_guessed_without_the_coin() -> None:

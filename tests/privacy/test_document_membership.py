@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from gptsmith.privacy import document_membership as document_membership_module
 from gptsmith.privacy.document_membership import document_membership, membership_in_words
+from gptsmith.privacy.token_scores import TokenScores
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
 from tests.explain.conftest import random_model
@@ -87,3 +89,35 @@ def test_where_chance_did_not_decide_the_reason_is_said(data: Any, text: Any, re
     assert set(found) == {"membership_missing"}
     assert reason in found["membership_missing"]
     assert membership_in_words(found).startswith("Who is in it cannot be measured")
+
+
+class Known:
+    """A model that gives each document the probability of a table."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, log_probabilities: dict[str, float]) -> None:
+        self.log_probabilities = log_probabilities
+
+    def to(self, device: torch.device) -> Known:
+        return self
+
+    @staticmethod
+    def read(model: Known, text: Text, documents: list[np.ndarray], observe: object) -> list[TokenScores]:
+        found = [np.array([model.log_probabilities[TOKENIZER.decode(ids.tolist())]]) for ids in documents]
+        return [TokenScores(each, each, each > 0) for each in found]
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.3])
+def test_what_documents_are_to_the_base_is_taken_off(gain: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documents are hard or easy by 3 nats, and what was trained on is easier than it was by `gain`, 0.1 more or less:
+    the loss cannot tell, the loss less the base's can, and nothing can if there is no gain."""
+    generator, trained, held_out = np.random.default_rng(4), texts(100, 1), texts(100, 2)
+    before = {each: float(generator.normal(-8, 3)) for each in (*trained, *held_out)}
+    after = {each: before[each] + float(generator.normal(gain * (each in trained), 0.1)) for each in before}
+    monkeypatch.setattr(document_membership_module, "base_model", lambda *_: Known(before))
+    monkeypatch.setattr(document_membership_module, "_read", Known.read)
+    found = document_membership(run(), Text(trained, held_out), Known(after))  # type: ignore[arg-type]
+    assert found["auc"] == found["memberships"]["loss_less_base"]["auc"]
+    assert (found["interval"][0] > 0.95) if gain else (found["auc"] == pytest.approx(0.5, abs=0.12))
+    assert found["memberships"]["loss"]["auc"] == pytest.approx(0.5, abs=0.12)

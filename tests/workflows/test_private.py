@@ -6,25 +6,29 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from gguf import GGUFReader
 
 import gptsmith
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json
 from gptsmith.convert.load import load
 from gptsmith.convert.model_card import model_card
+from gptsmith.convert.open import open_model
 from gptsmith.run.contents import weights
 from gptsmith.run.distributed import Processes
-from gptsmith.run.privacy_claim import claim_in_a_line
+from gptsmith.run.privacy_claim import CLAIM, claim_in_a_line, claim_of
 from gptsmith.train import trainer
 from gptsmith.train.private import randomness
 from gptsmith.train.private.accountant import epsilon
 from gptsmith.train.private.randomness import KEY_FILE
 from gptsmith.train.request import PretrainRequest
 from gptsmith.train.resolve import resolve_settings
+from gptsmith.train.tuning_start import shared
 from tests.workflows.conftest import FLOAT32
 
 STEPS, BATCH, EXAMPLES = 4, 12, 120
@@ -169,6 +173,9 @@ def test_a_stopped_run_claims_its_steps_and_resumes_to_the_same_weights(
     stopped = tune(trained["run"], data, folder, callbacks=[StopAfter(2)])
     assert stopped["private"]["num_steps"] == 2
     assert stopped["private"]["epsilon"] < tuned["private"]["epsilon"]
+    assert gptsmith.info(folder)["private"] == stopped["private"], "what is served before it is resumed"
+    assert claim_in_a_line(stopped["private"]) in model_card(load(folder), "stopped")
+    assert claim_in_a_line(stopped["private"]) in (folder / "report.html").read_text(encoding="utf-8")
     for change, words in (
         ("train.num_steps=40", "spend an epsilon of"),
         ("train.private.noise_multiplier=9", "keeps its original settings"),
@@ -182,7 +189,8 @@ def test_a_stopped_run_claims_its_steps_and_resumes_to_the_same_weights(
         gptsmith.finetune(resume=folder)
     (folder / KEY_FILE).write_bytes(key)
     resumed = gptsmith.finetune(resume=folder)
-    assert resumed["private"] == tuned["private"]
+    assert resumed["private"] == tuned["private"] == gptsmith.info(folder)["private"]
+    assert not (folder / CLAIM).exists(), "one truth for each fact"
     one, other = (weights(gptsmith.load(figures["run"]).model) for figures in (tuned, resumed))
     for name in one.keys() | other.keys():
         assert torch.equal(one[name], other[name])
@@ -291,6 +299,24 @@ def test_what_is_made_of_the_weights_alone_keeps_their_claim(tuned: dict[str, An
     card = model_card(load(smaller["run"]), "smaller")
     assert claim_in_a_line(tuned["private"]) in card
     assert "one example of the training data" in card
+    exported = gptsmith.export(smaller["run"], to="gguf", out=tmp_path / "exported")
+    fields = GGUFReader(Path(exported["folder"]) / "model.gguf").fields
+    assert fields["general.description"].contents() == f"{claim_in_a_line(tuned['private'])}."
+    assert {name: fields[f"gptsmith.private.{name}"].contents() for name in tuned["private"]} == tuned["private"]
+    assert open_model(exported["folder"]).result() is None
+
+
+class Killed(gptsmith.Callback):
+    def after_step(self, trainer: Any, step: Any, seconds: float) -> None:
+        raise RuntimeError("killed")
+
+
+def test_a_run_that_did_not_get_to_its_end_claims_no_less_than_it_spends(
+    trained: dict[str, Any], tuned: dict[str, Any], data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RuntimeError, match="killed"):
+        tune(trained["run"], data, tmp_path / "run", callbacks=[Killed()])
+    assert claim_of(tmp_path / "run", None) == tuned["private"], "that of all its steps"
 
 
 def test_what_has_read_the_private_data_before_is_no_base(
@@ -323,15 +349,13 @@ def test_what_has_read_the_private_data_before_is_no_base(
     assert not (tmp_path / "run").exists()
 
 
-def test_several_processes_are_refused(
-    trained: dict[str, Any], data: Path, documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_processes_are_refused(documents: Path) -> None:
     request = PretrainRequest(sources=[documents], private=8.0, tokenizer="bytes", batch_size=BATCH)
     with pytest.raises(UserError, match="--private trains in one process: leave torchrun out"):
         resolve_settings(request, Processes(world_size=2))
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="trains in one process: leave torchrun out"):
-        tune(trained["run"], data, tmp_path / "run")
+    job: Any = SimpleNamespace(is_private=True, settings=None)
+    with pytest.raises(UserError, match="--private trains in one process: leave torchrun out"):
+        shared(job, {}, Processes(world_size=2))
 
 
 def test_an_audit_measures_no_more_than_is_claimed(new: dict[str, Any]) -> None:

@@ -43,6 +43,10 @@ def test_a_run_that_knows_its_text_does_not_recite_it(trained: dict[str, Any], t
     assert longest_recital(text, PROMPT, guarded["text"]) < guard.num_bytes
     talk = gptsmith.chat(run, no_recital=NUM_TOKENS, **options)
     assert talk.say(PROMPT) == guarded["text"]
+    loaded = gptsmith.load(run, no_recital=NUM_TOKENS)
+    assert loaded.generate(PROMPT, **options) == loaded.batch([PROMPT], **options)[0] == guarded["text"]
+    with loaded.ablate("blocks.0.attention.heads.0") as ablated:
+        assert longest_recital(text, PROMPT, ablated.generate(PROMPT, **options)) < guard.num_bytes
     assert gptsmith.generate(run, PROMPT, no_recital=500, **options)["text"] == plain["text"]
 
 
@@ -82,3 +86,5 @@ def test_a_base_from_elsewhere_cannot_be_guarded(tmp_path: Path) -> None:
 def test_a_limit_that_would_bar_everything_is_refused(number: int, trained: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="no_recital"):
         gptsmith.generate(trained["run"], PROMPT, no_recital=number)
+    with pytest.raises(UserError, match="no_recital"):
+        gptsmith.load(trained["run"], no_recital=number)

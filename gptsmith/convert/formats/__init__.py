@@ -33,6 +33,7 @@ class Source:
         card: its model card, in Markdown.
         target: where the folder will lie.
         base: a folder in Hugging Face's form that holds the base of its adapters; None if there is none.
+        claim: what its private training promises, as `gptsmith.run.privacy_claim` reads it; None if nothing.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Source:
     card: str
     target: Path = Path()
     base: Path | None = None
+    claim: Mapping[str, Any] | None = None
 
 
 class FormatSettings(Settings):

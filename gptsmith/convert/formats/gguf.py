@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,8 +21,11 @@ from gptsmith.convert.gguf_vocabulary import COMPOSES, GGUFVocabulary, vocabular
 from gptsmith.convert.state_dict import plain_weights
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.linear.grouped import packed_weights
+from gptsmith.run.privacy_claim import claim_in_a_line
 
 FILE = "model.gguf"
+CLAIM_KEYS = "gptsmith.private"
+"""What the keys of a claim begin with."""
 LARGEST_FLOAT16 = 65504.0
 EXACT = ("position_embd.weight", "ffn_gate_inp.weight", ".bias")
 """The ends of the names of tensors in float32: rounded, a router would choose other experts; biases of experts are
@@ -128,9 +131,19 @@ def _add_description(writer: Any, source: Source, precision: str) -> None:
     }  # fmt: skip
     writer.add_file_type(known[forms.most_common(1)[0][0] if forms else precision])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    if source.claim is not None:
+        _add_claim(writer, source.claim)
     for ours, key in SAMPLING.items():
         if (value := source.generation.get(ours)) is not None:
             (writer.add_int32 if ours == "top_k" else writer.add_float32)(key, value)
+
+
+def _add_claim(writer: Any, claim: Mapping[str, Any]) -> None:
+    """What private training promises: in words for whoever lists the keys, and as numbers."""
+    writer.add_description(f"{claim_in_a_line(claim)}.")
+    add = {float: writer.add_float64, int: writer.add_uint32, str: writer.add_string}
+    for name, value in claim.items():
+        add[type(value)](f"{CLAIM_KEYS}.{name}", value)
 
 
 def _name(source: Source) -> str:

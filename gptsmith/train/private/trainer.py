@@ -11,7 +11,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.folder import Run
-from gptsmith.run.privacy_claim import PRIVATE, claim_in_a_line
+from gptsmith.run.privacy_claim import CLAIM, PRIVATE, claim_in_a_line, write_unfinished_claim
 from gptsmith.train.batch import Batch
 from gptsmith.train.callbacks import default_callbacks
 from gptsmith.train.datasets.base import Dataset
@@ -84,16 +84,20 @@ class ClaimPrivacy(Callback):
         units = trainer.dataset
         figures, advice = private_outlook(trainer.settings, units.num_samples, units.name, trainer.model)
         note(claim_in_a_line(figures))
+        write_unfinished_claim(trainer.run.folder, trainer.claim(trainer.num_steps))
         for line in advice:
             note(line, "yellow")
 
     def result(self, trainer: Trainer) -> dict[str, Any]:
         assert isinstance(trainer, PrivateTrainer)
-        return {PRIVATE: trainer.claim(trainer.state.step)}
+        claim = trainer.claim(trainer.state.step)
+        write_unfinished_claim(trainer.run.folder, claim)
+        return {PRIVATE: claim}
 
     def on_end(self, trainer: Trainer, figures: dict[str, Any]) -> None:
         note(claim_in_a_line(figures[PRIVATE]))
         if trainer.status != "stopped":
+            (trainer.run.folder / CLAIM).unlink(missing_ok=True)
             delete_key(trainer.run.folder)
 
 

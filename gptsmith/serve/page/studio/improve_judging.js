@@ -4,6 +4,8 @@ import { el, fill } from "../element.js";
 import { render } from "../markdown.js";
 import { forget, keep, kept } from "../memory.js";
 
+/** So few pairs have no rate yet. */
+const FEW_PAIRS = 5;
 const CHOICES = [["first", "1"], ["same", "="], ["second", "2"]];
 
 /** The card of the pair that is judged. It changes only with the pair, so that nobody loses the place or a word. */
@@ -21,7 +23,7 @@ export class Judging {
     this.progress = el("p.soft", { role: "status" });
     this.card = el("section.card", { "aria-label": t("improve.judge") }, el("h2", {}, t("improve.judge")), el("p.soft", {}, t("improve.judge_lead")),
       this.pair, el("div.row.improve-choices", {}, this.buttons), this.progress);
-    this.prompts = el("details.card");
+    this.prompts = el("details.card.improve-prompts");
     this.stop = el("div.row", {}, el("button", { type: "button", onclick: () => this.act("stop") }, t("improve.stop")));
     document.addEventListener("keydown", (event) => this.onKey(event), { signal: studio.signal });
   }
@@ -42,7 +44,7 @@ export class Judging {
     for (const button of this.buttons) button.disabled = !pair || this.isBusy;
     fill(this.trouble, news.trouble ?? (pair ? "" : t(hasPrompts ? "improve.writing" : "improve.no_prompts")));
     const judged = t("improve.judged", { count: news.num_judged });
-    const more = news.num_more === null ? t("improve.unclear") : t("improve.unclear_more", { count: news.num_more });
+    const more = news.num_more === null || news.num_judged < FEW_PAIRS ? t("improve.unclear") : t("improve.unclear_more", { count: news.num_more });
     fill(this.progress, news.num_judged ? `${judged} ${more}` : "");
     const { marks, examples, typed } = news.num_prompts;
     fill(this.promptCount, t("improve.prompts_count", { marks, examples, typed }));

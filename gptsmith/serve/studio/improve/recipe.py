@@ -24,7 +24,7 @@ THUMBS_PER_CHOICE = 2
 LORA_PARAMETERS, LORA_RANK = 5e7, 8
 """Models from this size on are tuned by adapters, which forget less and fit in memory; smaller ones learn too slowly by
 them."""
-TIMES_USUAL: Mapping[Objective, float] = {"sft": 0.1, "dpo": 1.0, "kto": 2.0}
+TIMES_USUAL: Mapping[Objective, float] = {"sft": 0.05, "dpo": 1.0, "kto": 2.0}
 """The learning rate of all weights, beside the usual one, for so many epochs of so few examples. Adapters have
 the usual one."""
 MAX_FORGETTING = 0.1

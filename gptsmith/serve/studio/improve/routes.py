@@ -109,7 +109,7 @@ async def act(state: StudioState, body: DoRequest, _: dict[str, object]) -> Resp
 async def _shown(state: StudioState, name: str, **more: Any) -> Response:
     studio = state.studio
     shown = await asyncio.to_thread(studio.improvements.get, name)
-    is_writing = shown["state"] == "judging" and studio.pair_writer.ensure(state, name)
+    is_writing = shown["state"] == "judging" and await studio.pair_writer.ensure(state, name)
     training = None
     if shown["state"] in ("training", "failed"):
         job = await asyncio.to_thread(studio.jobs.get, shown["job"])
