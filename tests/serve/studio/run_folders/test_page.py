@@ -86,9 +86,9 @@ def test_an_empty_home_says_what_to_do_and_shows_what_runs(runs: Path, tmp_path:
         seen = StudioPage(browser, studio)
         expect(seen.page.locator(".steps li")).to_have_count(3)
         assert seen.violations() == []
-        studio.server.studio.jobs.add("info", ["no such run"], title="my <b>texts</b>", run="x")
+        studio.server.studio.jobs.add("no-such-verb", [], title="my <b>texts</b>", run="x")
         expect(seen.page.locator(".job")).to_contain_text("my <b>texts</b>")
-        expect(seen.page.locator(".job")).to_contain_text("there is no such")
+        expect(seen.page.locator(".job")).to_contain_text("no such verb")
         shutil.copytree(runs / "base", tmp_path / "runs" / "from the terminal")
         expect(seen.page.get_by_role("link", name="from the terminal")).to_be_visible()
         seen.page.get_by_label("Language").select_option("zh")
