@@ -382,4 +382,6 @@ export const EN = {
   "improve.not_default": "{run} is not used by default.",
   "improve.old_stays": "{model} stays the one that is used.",
   "improve.undo": "Undo: use {model}",
+  "improve.remove": "Remove",
+  "improve.ask_remove": "Remove this improvement, its judgements, and the copy of the marks that it learnt from? The model {run} stays.",
 };

@@ -382,4 +382,6 @@ export const ZH = {
   "improve.not_default": "默认不使用 {run}。",
   "improve.old_stays": "仍然使用 {model}。",
   "improve.undo": "撤销：使用 {model}",
+  "improve.remove": "移除",
+  "improve.ask_remove": "移除这次改进、评判结果以及所学评价的副本吗？模型 {run} 会保留。",
 };
