@@ -50,6 +50,7 @@ def audit(request: AuditRequest, json: Json = False) -> None:
     found = figures["findings"]
     show_findings(found[:NUM_SHOWN])
     show_duplicates("document", "nearly the same as", figures["near_duplicates"][:NUM_SHOWN])
+    show_near_examples(figures)
     show_duplicates("to validate or test with", "trained on", figures["leaks"][:NUM_SHOWN])
     show_passages(figures["repeated_passages"][:NUM_SHOWN])
     for line in summary_of(figures):
@@ -91,6 +92,14 @@ def show_duplicates(document: str, of: str, found: list[dict[str, Any]]) -> None
     print_table((document, of, "alike"), rows)
 
 
+def show_near_examples(figures: Mapping[str, Any]) -> None:
+    """Prints the examples that are nearly the same as earlier ones as a table, without those that are there as
+    documents."""
+    known = {f"{each['file']}, line {each['line']}" for each in figures["near_duplicates"]}
+    rows = [(each["place"], each["of"]) for each in figures["near_examples"] if each["place"] not in known]
+    print_table(("example", "nearly the same as"), rows[:NUM_SHOWN])
+
+
 def show_passages(found: list[dict[str, Any]]) -> None:
     """Prints passages that stand in several documents as a table."""
     from gptsmith.base.files import readable_bytes
@@ -124,6 +133,9 @@ def summary_of(figures: Mapping[str, Any]) -> list[str]:
         lines.append(f"copies of documents, which are read once: {figures['num_duplicates']:,}")
     if figures["near_duplicates"]:
         lines.append(f"documents that are nearly the same as an earlier one: {len(figures['near_duplicates']):,}")
+    if figures["near_examples"]:
+        number = len(figures["near_examples"])
+        lines.append(f"examples nearly the same as an earlier one, in whose split finetune keeps them: {number:,}")
     if figures["repeated_passages"]:
         lines.append(f"long passages that stand in an earlier document, too: {len(figures['repeated_passages']):,}")
     if figures["passages_not_searched"]:
@@ -141,5 +153,6 @@ def summary_of(figures: Mapping[str, Any]) -> list[str]:
         for path, fields in figures["text_fields"].items()
         if fields != ["text"]
     ]
-    lines.append("Names, addresses and what has another form are not looked for: no finding is no proof.")
+    names = "Other names" if figures["num_names"] else "Names"
+    lines.append(f"{names}, addresses and what has another form are not looked for: no finding is no proof.")
     return lines

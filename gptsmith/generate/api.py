@@ -184,17 +184,18 @@ def generate_batch_with(
     seeds: Sequence[int],
     stop: Sequence[str] = (),
     stop_ids: frozenset[int] = frozenset(),
-    constraint: Constraint | None = None,
+    constraints: Sequence[Constraint | None] | None = None,
     observe: Callable[[int], None] = lambda _: None,
 ) -> list[Completion]:
-    """`generate_batch` by an engine that is there already, without a thread; `constraint` is the form of all texts.
+    """`generate_batch` by an engine that is there already, without a thread; `constraints` are the forms of
+    the texts, one per prompt.
 
     Raises:
         UserError: the engine failed.
     """
     requests = [
-        Request(prompt, max_tokens, sampling, seed=seed, stop=stop, stop_ids=stop_ids, constraint=constraint)
-        for prompt, seed in zip(prompts, seeds, strict=True)
+        Request(prompt, max_tokens, sampling, seed=seed, stop=stop, stop_ids=stop_ids, constraint=form)
+        for prompt, seed, form in zip(prompts, seeds, constraints or [None] * len(prompts), strict=True)
     ]
     completions = [Completion([]) for _ in prompts]
     handles: list[RequestHandle] = []

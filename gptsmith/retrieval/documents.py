@@ -26,7 +26,7 @@ from gptsmith.retrieval.terms import MAX_TERMS, question_terms
 
 DATABASE = "passages.sqlite"
 NUM_CANDIDATES = 50
-NUM_SOURCES = 4
+NUM_SOURCES = 3
 NUM_ELSEWHERE = 100
 """Passages that there are elsewhere, as it were: they make a word rare that most passages of a small folder have."""
 MIN_COVERAGE = 0.55

@@ -7,6 +7,8 @@ import re
 from gptsmith.retrieval.terms import question_terms
 from gptsmith.text.sentences import SPACELESS
 
+MAX_ANSWER_TERMS = 15
+"""The words of an answer, of those that say something."""
 COPIED_WORDS = 8
 """A question that has so many words in a row of the passage is a copy."""
 NEAR = 0.8
@@ -24,8 +26,10 @@ class PairChecks:
     def problem(self, question: str, answer: str, passage: str) -> str:
         """Why a pair is dropped; empty if it is kept."""
         asked, answered, read = _plain(question), _plain(answer), _plain(passage)
-        if not asked or not answered:
+        if not asked or not question_terms(answer):
             return "nothing is asked or answered"
+        if len(question_terms(answer)) > MAX_ANSWER_TERMS:
+            return "the answer is long"
         if not _holds(read, answered):
             return "the answer is not in the passage"
         if _holds(asked, answered):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,13 +24,16 @@ from gptsmith.data.care.findings import all_finders
 from gptsmith.data.care.left_out import name_of
 from gptsmith.data.care.lists import names_in
 from gptsmith.data.care.near_duplicates import Documents, near_duplicates
+from gptsmith.data.care.near_examples import near_examples
 from gptsmith.data.care.placed_findings import PlacedFinding, findings_of
 from gptsmith.data.care.quality import quality
 from gptsmith.data.care.repeated_passages import MAX_BYTES, MIN_BYTES, placed_passages, repeated_passages
 from gptsmith.data.corpus import Corpus, read_corpus
 from gptsmith.data.discover import require_apart
+from gptsmith.data.examples import ExampleReading, read_examples, read_shape
 from gptsmith.data.folder_splits import found_splits
 from gptsmith.data.settings import DataSettings
+from gptsmith.data.shapes import TEXT
 from gptsmith.run.folder import SETTINGS
 from gptsmith.workflows.requests import AuditRequest
 
@@ -42,15 +47,16 @@ def audit(request: AuditRequest) -> dict[str, Any]:
     Returns:
         of a run, what `gptsmith.workflows.audit_run` says; of texts
         num_files, num_documents, num_bytes, num_duplicates, skipped, text_fields (of files of records, those that were
-        read), counts (findings by kind), num_secrets, num_documents_with_findings, seconds, and findings: of each its
-        kind, is_secret, text, placeholder, document and the sha256 of its text, row_sha256 (of the row, in a sheet of a
-        workbook), file, start and stop (bytes of the file, decompressed if it is packed) and line; the last three are
-        None in formats whose text is packed or marked up. near_duplicates: of each document that is nearly an earlier
-        one its split, document, sha256, file, start, stop and line, the same of the other one (`of`), the similarity,
-        and is_exact. leaks: the same of each document to validate or to test with that is trained on, too.
-        repeated_passages: of each passage that stands in an earlier document its place, that in the other one (`of`),
-        num_bytes, and how it begins (`text`); if they were not looked for, passages_not_searched says why. quality:
-        what `gptsmith.data.care.quality` says.
+        read), counts (findings by kind), num_names (that were listed), num_secrets, num_documents_with_findings,
+        seconds, and findings: of each its kind, is_secret, text, placeholder, document and the sha256 of its text,
+        row_sha256 (of the row, in a sheet of a workbook), file, start and stop (bytes of the file, decompressed if it
+        is packed) and line; the last three are None in formats whose text is packed or marked up. near_duplicates: of
+        each document that is nearly an earlier one its split, document, sha256, file, start, stop and line, the same of
+        the other one (`of`), the similarity, and is_exact. leaks: the same of each document to validate or to test with
+        that is trained on, too. near_examples: the place of each example that fine-tuning keeps in one split with an
+        earlier one, and that one's (`of`). repeated_passages: of each passage that stands in an earlier document its
+        place, that in the other one (`of`), num_bytes, and how it begins (`text`); if they were not looked for,
+        passages_not_searched says why. quality: what `gptsmith.data.care.quality` says.
 
     Raises:
         ConfigurationError: there is no such kind.
@@ -67,18 +73,16 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         )
     _require_apart(request)
     started = time.monotonic()
-    finders = _finders(request)
-    for source in request.sources:
-        if (Path(source) / SETTINGS).exists():
-            raise UserError(f"{source} is a run, and the others are not: audit it alone")
+    names = () if request.names is None else names_in(Path(request.names))
+    finders = _finders(list(map(str, request.kind)), names)
     settings = DataSettings.parse(request.reading_settings(), "data")
     corpus = read_corpus(request.sources, settings, default_cache())
+    _require_no_list(request, corpus)
     found = [_plain(each, corpus) for each in findings_of(corpus, finders, meter)]
     copies = duplicates(_splits(request, corpus, settings), default_cache(), meter)
     passages, not_searched = _passages(request, corpus)
     if request.out is not None:
-        listed = [*found, *copies.listed()]
-        lines = (json_text(each, ensure_ascii=False) + "\n" for each in listed)
+        lines = (json_text(each, ensure_ascii=False) + "\n" for each in [*found, *copies.listed()])
         write_atomically(Path(request.out), "".join(lines), private=True)
     summary = corpus.summary
     figures = {
@@ -89,11 +93,13 @@ def audit(request: AuditRequest) -> dict[str, Any]:
         "skipped": summary["skipped"],
         "text_fields": summary.get("text_fields", {}),
         "counts": dict(Counter(each["kind"] for each in found).most_common()),
+        "num_names": len(names),
         "num_secrets": sum(each["is_secret"] for each in found),
         "num_documents_with_findings": len({each["document"] for each in found}),
         "findings": found,
         "near_duplicates": [each.plain() for each in copies.near],
         "leaks": [each.plain() for each in copies.leaks],
+        "near_examples": _near_examples(request, settings),
         "repeated_passages": passages,
         "passages_not_searched": not_searched,
         "quality": quality(corpus, meter),
@@ -108,13 +114,29 @@ def audit(request: AuditRequest) -> dict[str, Any]:
 def _require_apart(request: AuditRequest) -> None:
     """
     Raises:
-        UserError: what is to be written would overwrite a text or what else is written, or be read as a text.
+        UserError: what is to be written would overwrite what is read or what else is written, or be read as a text; or
+            one of several sources is a run.
     """
+    for source in request.sources:
+        if (Path(source) / SETTINGS).exists():
+            raise UserError(f"{source} is a run, and the others are not: audit it alone")
     written = [path for path in (request.out, request.html) if path is not None]
     if len({Path(path).resolve() for path in written}) < len(written):
         raise UserError(f"{request.out} is named by --out and by --html: choose another name for one of them")
+    read = [*request.sources, *request.validation, *([request.names] if request.names is not None else [])]
     for path in written:
-        require_apart(path, [*request.sources, *request.validation])
+        require_apart(path, read)
+
+
+def _require_no_list(request: AuditRequest, corpus: Corpus) -> None:
+    """
+    Raises:
+        UserError: the list of names is one of the texts.
+    """
+    if request.names is not None and Path(request.names).resolve() in (
+        Path(file.path).resolve() for file in corpus.files
+    ):
+        raise UserError(f"{request.names} is one of the texts, and would be learnt from: keep the list somewhere else")
 
 
 def _is_model(source: str | Path) -> bool:
@@ -129,17 +151,17 @@ def _is_model(source: str | Path) -> bool:
     return path.suffix == ".gguf" or is_model(path)
 
 
-def _finders(request: AuditRequest) -> list[FinderSettings]:
-    """The finders of the kinds that are named, all of them if none is; and that of the listed names.
+def _finders(kinds: Sequence[str], names: tuple[str, ...]) -> list[FinderSettings]:
+    """The finders of these kinds, all of them if none is named; and that of the listed names.
 
     Raises:
-        UserError: there is no such kind, or the list cannot be read.
+        ConfigurationError: there is no such kind.
     """
-    kinds, allowed = list(map(str, request.kind)), kinds_by_form()
+    allowed = kinds_by_form()
     for kind in kinds:
         if kind not in allowed:
             raise ConfigurationError(f"--kind {shown(kind)}: no such kind ({did_you_mean(kind, allowed)})")
-    listed = [] if request.names is None else [NameSettings(names=names_in(Path(request.names)))]
+    listed = [NameSettings(names=names)] if names else []
     return [*([KINDS.validate(kind) for kind in kinds] or all_finders()), *listed]
 
 
@@ -173,6 +195,17 @@ def _passages(request: AuditRequest, corpus: Corpus) -> tuple[list[dict[str, Any
     documents = Documents([corpus])
     found = repeated_passages(documents, groups.group_of, request.passages or MIN_BYTES, meter)
     return placed_passages(documents, found), None
+
+
+def _near_examples(request: AuditRequest, settings: DataSettings) -> list[dict[str, str]]:
+    """The examples that fine-tuning keeps in one split with earlier ones; none of texts that hold no examples."""
+    reading = ExampleReading(settings.reading)
+    with suppress(UserError):  # what cannot be tuned on is a text all the same
+        shape = read_shape(request.sources, reading)
+        if shape != TEXT:
+            examples = read_examples(request.sources, shape, reading, skip_bad=True).examples
+            return near_examples(examples, default_cache(), meter).pairs(examples)
+    return []
 
 
 def _plain(found: PlacedFinding, corpus: Corpus) -> dict[str, Any]:

@@ -28,8 +28,12 @@ from gptsmith.retrieval.reading import read_passages
 from gptsmith.text.turn_markers import turn_markers
 from gptsmith.workflows.requests import PairsRequest
 
-ASKED = "Write one question that these passages answer, and the answer in a few words of theirs."
-FORM = Constraint("regex", r"Question: [^\n?\uff1f]{6,200}[?\uff1f]\nAnswer: [^\n]{1,120}")
+ASKED = "Write one question about a fact in these passages, and its answer in a few of their words."
+"""Without an example, which small models copy."""
+FORM = r"""start: "Question: " QUESTION "\nAnswer: " ANSWER
+QUESTION: /[^\n?\uff1f]{6,120}[?\uff1f]/
+ANSWER: %regex """
+"""A grammar in Lark's notation, which words in a row of a passage complete."""
 PAIR = re.compile(r"Question: (?P<question>.+)\nAnswer: (?P<answer>.+)")
 NO_ROOM = "no sentence of the passage fits in the context of the model"
 MAX_TOKENS = 120
@@ -96,6 +100,11 @@ def _passages(request: PairsRequest, skipped: dict[str, str]) -> Iterator[Source
             skipped[str(path)] = str(error).removeprefix(str(path)).lstrip(": ")
 
 
+def form_of(passage: str) -> Constraint:
+    """The form of a pair whose answer is words in a row of a passage."""
+    return Constraint("grammar", FORM + json_text({"substring_words": " ".join(passage.split())}, ensure_ascii=False))
+
+
 def _written(loaded: Loaded, sources: list[Source], seed: int) -> Iterator[tuple[Source, str | None]]:
     """What the model writes about each passage, or as much of it as fits; None if that is not a sentence."""
     template, tokenizer = loaded.template, loaded.tokenizer
@@ -108,16 +117,16 @@ def _written(loaded: Loaded, sources: list[Source], seed: int) -> Iterator[tuple
         return template.prompt_ids(tokenizer, [{"role": "user", "content": turn}])
 
     room = engine.context_length - MAX_TOKENS
-    asked: list[tuple[Source, list[int]]] = []
+    asked: list[tuple[Source, list[int], Constraint]] = []
     for source in sources:
         text = shortened(source, lambda text: len(prompt(source, text)) <= room)  # noqa: B023
         if text is None:
             yield source, None
         else:
-            asked.append((source, prompt(source, text)))
+            asked.append((source, prompt(source, text), form_of(text)))
     completions = generate_batch_with(
-        engine, [ids for _, ids in asked], max_tokens=MAX_TOKENS, sampling=SamplingSettings(temperature=0),
-        seeds=[seed] * len(asked), constraint=FORM,
+        engine, [ids for _, ids, _ in asked], max_tokens=MAX_TOKENS, sampling=SamplingSettings(temperature=0),
+        seeds=[seed] * len(asked), constraints=[form for _, _, form in asked],
     )  # fmt: skip
-    for (source, _), completion in zip(asked, completions, strict=True):
+    for (source, _, _), completion in zip(asked, completions, strict=True):
         yield source, completion.text

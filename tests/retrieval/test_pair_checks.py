@@ -24,6 +24,8 @@ PASSAGE = (
         ("What is the meaning of life?", "Aldric", "the question is not about the passage"),
         ("What is it?", "Aldric", "the question is not about the passage"),
         ("Who opened the forge?", "...", "nothing is asked or answered"),
+        ("Who opened the forge?", "He", "nothing is asked or answered"),
+        ("Who opened the forge?", " ".join(f"word{n}" for n in range(20)), "the answer is long"),
         ("", "", "nothing is asked or answered"),
     ],
 )

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -111,9 +112,45 @@ def test_the_page_comes_whole_and_may_ask(behind: tuple[Served, dict[str, int]],
 
 def test_the_page_has_no_address_from_the_root() -> None:
     """Below another address that leads elsewhere."""
-    for path in [*FOLDER.glob("*.js"), *FOLDER.glob("*.html"), *FOLDER.glob("*.css")]:
+    for path in (path for path in FOLDER.rglob("*") if path.suffix in (".js", ".html", ".css")):
         found = re.findall(r"""(?:fetch\(|ask\(|import\(|from |src=|href=|url\()\s*["'`]/[^"'`]*""", path.read_text())
         assert not found, path.name
+
+
+TWO_SERVERS = """
+upstream both {{
+  hash $affinity consistent;
+  server 127.0.0.1:{first} max_fails=1 fail_timeout=30s; server 127.0.0.1:{second} max_fails=1 fail_timeout=30s;
+}}
+map $http_x_prefix_affinity $affinity {{ "" $request_id; default $http_x_prefix_affinity; }}
+server {{
+  listen 127.0.0.1:{port};
+  location / {{
+    proxy_pass http://both; proxy_set_header Host $host; proxy_next_upstream error timeout http_503 non_idempotent;
+  }}
+}}
+"""
+
+
+def test_no_request_is_lost_when_one_of_two_servers_is_drained(runs: Path, tmp_path: Path) -> None:
+    if NGINX is None:
+        pytest.skip("nginx is not installed")
+    port, path = free_port(), tmp_path / "nginx.conf"
+    with serving([str(runs / "base")], hosts=(NAME,)) as first, serving([str(runs / "base")], hosts=(NAME,)) as second:
+        both = TWO_SERVERS.format(first=first.port, second=second.port, port=port)
+        path.write_text(CONFIGURATION.format(folder=tmp_path, port=first.port, servers=both))
+        with subprocess.Popen([NGINX, "-p", str(tmp_path), "-e", str(tmp_path / "errors"), "-c", str(path)]) as process:
+            try:
+                until(lambda: is_open(port), "nginx listens")
+                with ThreadPoolExecutor(6) as clients:
+                    answers = [clients.submit(asked, port, "POST", "/v1/completions", BODY) for _ in range(60)]
+                    until(lambda: sum(answer.done() for answer in answers) >= 12, "some are answered")
+                    first.running.drain()
+                    assert [answer.result()[0] for answer in answers] == [200] * 60
+                until(lambda: first.running.should_exit, "it ends when it has answered")
+                assert asked(port, "GET", "/ready")[0] == 200
+            finally:
+                process.terminate()
 
 
 @pytest.mark.parametrize("keep_alive_s", [0.05, 60.0])

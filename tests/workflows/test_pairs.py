@@ -43,7 +43,7 @@ def test_pairs_are_checked_and_written_for_fine_tuning(
 ) -> None:
     def write(engine: Any, prompts: list[list[int]], **options: Any) -> list[Completion]:
         assert len(prompts) == len(WRITTEN)
-        assert options["constraint"] is verb.FORM
+        assert len(options["constraints"]) == len(prompts)
         return [Completion([], text) for text in WRITTEN]
 
     monkeypatch.setattr(verb, "generate_batch_with", write)
@@ -78,7 +78,7 @@ def test_a_batch_is_written_in_a_form_and_passages_without_room_are_named(
     engine = Engine(loaded.model, loaded.tokenizer)
     prompts = [loaded.tokenizer.encode(text) for text in ("a", "the smith")]
     texts = generate_batch_with(
-        engine, prompts, max_tokens=30, sampling=SamplingSettings(temperature=0), seeds=[1, 2], constraint=form
+        engine, prompts, max_tokens=30, sampling=SamplingSettings(temperature=0), seeds=[1, 2], constraints=[form, form]
     )
     assert all(re.match("[ab]{3}\nc", completion.text) for completion in texts)
     figures = gptsmith.pairs(told_chat / "runs/chat", [folder], out=tmp_path / "made.jsonl", limit=2, device="cpu")

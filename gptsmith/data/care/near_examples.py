@@ -31,14 +31,28 @@ class NearExamples:
     Attributes:
         group_of: (N,), the first example of the group of each example, of those with the same question at least; None
             if they were not looked for.
-        num_together: the examples in groups of several questions.
+        groups: the examples of each group of several questions, in order.
         num_apart: those that are nearly the same, and in no group because it would have more than a tenth of all
             examples, and leave too few others.
     """
 
     group_of: np.ndarray | None
-    num_together: int = 0
+    groups: Sequence[np.ndarray] = ()
     num_apart: int = 0
+
+    @property
+    def num_together(self) -> int:
+        """The examples in groups of several questions."""
+        return sum(map(len, self.groups))
+
+    def pairs(self, examples: Sequence[Example]) -> list[dict[str, str]]:
+        """The place of each example that is in a group with an earlier one, and that of the first of the group (`of`),
+        as JSON values."""
+        return [
+            {"place": examples[number].place, "of": examples[int(members[0])].place}
+            for members in self.groups
+            for number in members[1:].tolist()
+        ]
 
     @property
     def notes(self) -> list[str]:
@@ -69,12 +83,12 @@ def near_examples(examples: Sequence[Example], cache: Path, meter: MeterFactory 
         sets.join(number, number + 1)
     group_of = sets.firsts()[::2] // 2
     several = [members for members in groups_of(group_of) if len(np.unique(questions[members])) > 1]
+    together = [members for members in several if not _is_too_large(len(members), len(examples))]
     apart = [members for members in several if _is_too_large(len(members), len(examples))]
     for members in apart:
         _, first, question_of = np.unique(questions[members], return_index=True, return_inverse=True)
         group_of[members] = members[first][question_of]
-    num_apart = sum(map(len, apart))
-    return NearExamples(group_of, sum(map(len, several)) - num_apart, num_apart)
+    return NearExamples(group_of, together, sum(map(len, apart)))
 
 
 def _is_too_large(size: int, num_examples: int) -> bool:

@@ -7,6 +7,8 @@ const KEY = "key";
 /** Where the server is: behind a proxy it may be below another address. */
 const BASE = new URL("..", import.meta.url);
 export const NUM_ALTERNATIVES = 10;
+/** Characters of a text by which it is known to begin as another one. */
+const NUM_AFFINE = 200;
 
 /** What went wrong, for a person. `kind` says what can be done about it. */
 export class ServerError extends Error {
@@ -47,7 +49,7 @@ export async function tokenize(body, signal) {
 export async function* write(isChat, body, signal) {
   const wanted = isChat ? { logprobs: true, top_logprobs: NUM_ALTERNATIVES } : { logprobs: NUM_ALTERNATIVES };
   const whole = { ...body, ...wanted, stream: true, stream_options: { include_usage: true } };
-  const answer = await ask(isChat ? "v1/chat/completions" : "v1/completions", whole, signal);
+  const answer = await ask(isChat ? "v1/chat/completions" : "v1/completions", whole, signal, { "X-Prefix-Affinity": affinity(body) });
   let isWhole = false;
   let isThinking = isChat && endsInThoughts(body);
   try {
@@ -117,9 +119,20 @@ async function read(answer) {
   }
 }
 
-async function ask(path, body, signal) {
+/**
+ * A short hash (FNV-1a) of how a text or a conversation begins. A balancer that goes by it sends every turn of a conversation
+ * to the server that still has the turns before it in its cache.
+ */
+function affinity({ messages, prompt }) {
+  const first = messages ? messages.slice(0, messages[0]?.role === "system" ? 2 : 1) : String(prompt).slice(0, NUM_AFFINE);
+  let hash = 0x811c9dc5;
+  for (const character of JSON.stringify(first)) hash = Math.imul(hash ^ character.codePointAt(0), 0x01000193);
+  return (hash >>> 0).toString(16).padStart(8, "0");
+}
+
+async function ask(path, body, signal, more = {}) {
   const key = keyOfTab();
-  const headers = { ...(key && { Authorization: `Bearer ${key}` }), ...(body && { "Content-Type": "application/json" }) };
+  const headers = { ...more, ...(key && { Authorization: `Bearer ${key}` }), ...(body && { "Content-Type": "application/json" }) };
   let answer;
   try {
     answer = await fetch(new URL(path, BASE), { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });

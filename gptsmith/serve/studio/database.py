@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.json_text import json_text
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 BUSY_S = 10.0
@@ -74,10 +76,20 @@ class Database:
 
     def scrub(self) -> None:
         """Takes what was deleted out of the files, too. (SQLite's `secure_delete` is not enough: where rows move from
-        one page to another, it leaves copies of them.)"""
-        with self._lock:
-            for statement in ("PRAGMA temp_store=MEMORY", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
-                self._connection.execute(statement).fetchall()
+        one page to another, it leaves copies of them.)
+
+        Raises:
+            UserError: there is no room for the copy that it makes.
+        """
+        try:
+            with self._lock:
+                for statement in ("PRAGMA temp_store=MEMORY", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                    self._connection.execute(statement).fetchall()
+        except sqlite3.OperationalError as error:
+            raise UserError(
+                f"what was deleted is not listed any more, but still in {self._path.name} ({error}): make room, and "
+                "delete something again"
+            ) from None
 
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """The rows that a query gives."""
@@ -87,6 +99,16 @@ class Database:
     def row(self, query: str, *values: Any) -> dict[str, Any] | None:
         """The first row that a query gives; None if there is none."""
         return next(iter(self.rows(query, *values)), None)
+
+    def setting(self, name: str) -> Any:
+        """A setting of the studio; None if it is not set."""
+        row = self.row("SELECT value FROM settings WHERE name = ?", name)
+        return None if row is None else json.loads(row["value"])
+
+    def set(self, name: str, value: Any) -> None:
+        """Keeps a setting."""
+        with self.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json_text(value)))
 
     def close(self) -> None:
         """Ends its use."""

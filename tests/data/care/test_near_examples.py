@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+import gptsmith
 from gptsmith.data.care import near_duplicates as search
 from gptsmith.data.care.near_examples import near_examples
 from gptsmith.data.example_splits import _of_groups, split_examples
@@ -161,6 +162,10 @@ def test_a_fine_tuning_splits_by_groups_and_old_runs_as_before(tmp_path: Path) -
     old, plain = splits(recorded), splits({"group_near_duplicates": False})
     assert old.fingerprint == plain.fingerprint != now.fingerprint
     assert old.notes == ()
+    pairs = gptsmith.audit(file)["near_examples"]  # what is kept together is named
+    assert [tuple(int(place.rpartition(" ")[2]) for place in pair.values()) for pair in pairs] == [
+        (n + 1, n) for n in range(1, 60, 2)
+    ]
     held_out = tmp_path / "held_out.jsonl"
     held_out.write_text(json.dumps({"prompt": "x", "completion": "y"}), encoding="utf-8")
     own = splits({"test_fraction": 0}, validation=[str(held_out)])  # there is nothing to split

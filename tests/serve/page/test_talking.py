@@ -526,3 +526,15 @@ def test_a_reload_in_the_middle_keeps_what_had_come(open_page: OpenPage, served:
     expect(chat.answers.locator(".words")).to_contain_text(shown[:20], use_inner_text=False)
     expect(chat.page.locator(".below")).to_contain_text("was interrupted")
     until(chat.served.is_idle, "a page that was left needs nothing any more")
+
+
+def test_turns_of_a_conversation_say_that_they_belong_together(open_page: OpenPage) -> None:
+    chat = open_page(names=["chat"])
+    chat.set_number("Maximum tokens", 3)
+    for text in ("5: a nail?", "6: a sword?"):
+        chat.ask(text)
+    chat.button("New conversation").first.click()
+    chat.ask("7: a plough?")
+    sent = [one.headers for one in chat.requests if one.url.endswith("/v1/chat/completions")]
+    first, second, other = (headers["x-prefix-affinity"] for headers in sent)
+    assert first == second != other

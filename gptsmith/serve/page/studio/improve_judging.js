@@ -3,7 +3,10 @@
 import { el, fill } from "../element.js";
 import { render } from "../markdown.js";
 import { forget, keep, kept } from "../memory.js";
+import { tried } from "./data_dialogs.js";
 
+/** So few pairs have no rate yet. */
+const FEW_PAIRS = 5;
 const CHOICES = [["first", "1"], ["same", "="], ["second", "2"]];
 
 /** The card of the pair that is judged. It changes only with the pair, so that nobody loses the place or a word. */
@@ -21,7 +24,7 @@ export class Judging {
     this.progress = el("p.soft", { role: "status" });
     this.card = el("section.card", { "aria-label": t("improve.judge") }, el("h2", {}, t("improve.judge")), el("p.soft", {}, t("improve.judge_lead")),
       this.pair, el("div.row.improve-choices", {}, this.buttons), this.progress);
-    this.prompts = el("details.card");
+    this.prompts = el("details.card.improve-prompts");
     this.stop = el("div.row", {}, el("button", { type: "button", onclick: () => this.act("stop") }, t("improve.stop")));
     document.addEventListener("keydown", (event) => this.onKey(event), { signal: studio.signal });
   }
@@ -42,7 +45,7 @@ export class Judging {
     for (const button of this.buttons) button.disabled = !pair || this.isBusy;
     fill(this.trouble, news.trouble ?? (pair ? "" : t(hasPrompts ? "improve.writing" : "improve.no_prompts")));
     const judged = t("improve.judged", { count: news.num_judged });
-    const more = news.num_more === null ? t("improve.unclear") : t("improve.unclear_more", { count: news.num_more });
+    const more = news.num_more === null || news.num_judged < FEW_PAIRS ? t("improve.unclear") : t("improve.unclear_more", { count: news.num_more });
     fill(this.progress, news.num_judged ? `${judged} ${more}` : "");
     const { marks, examples, typed } = news.num_prompts;
     fill(this.promptCount, t("improve.prompts_count", { marks, examples, typed }));
@@ -83,16 +86,10 @@ export class Judging {
     if (this.isBusy || typeof this.number !== "number") return;
     this.isBusy = true;
     for (const button of this.buttons) button.disabled = true;
-    try {
-      const news = await this.studio.api.post("improve/judge", { improvement: this.studio.about[0], pair: this.number, choice });
-      this.isBusy = false;
-      this.onNews(news);
-    } catch (error) {
-      if (!this.studio.signal.aborted) this.studio.passing(error.message);
-    } finally {
-      this.isBusy = false;
-      for (const button of this.buttons) button.disabled = typeof this.number !== "number";
-    }
+    const news = await tried(this.studio, () => this.studio.api.post("improve/judge", { improvement: this.studio.about[0], pair: this.number, choice }))();
+    this.isBusy = false;
+    for (const button of this.buttons) button.disabled = false;
+    if (news) this.onNews(news);
   }
 
   showPrompts() {
@@ -100,19 +97,15 @@ export class Judging {
     const memory = `improve.prompts.${about[0]}`;
     const typed = el("textarea", { rows: 4, dir: "auto", "aria-label": t("improve.prompts_label"), value: kept("sessionStorage", memory) ?? "",
       oninput: () => keep("sessionStorage", memory, typed.value) });
-    const add = async () => {
+    const add = tried(this.studio, async () => {
       const prompts = typed.value.split("\n").map((line) => line.trim()).filter(Boolean);
       if (!prompts.length) return;
-      try {
-        const news = await api.post("improve/prompts", { improvement: about[0], prompts });
-        forget("sessionStorage", memory);
-        typed.value = "";
-        if (news.num_learnt) passing(t("improve.prompts_learnt", { count: news.num_learnt }));
-        this.onNews(news);
-      } catch (error) {
-        passing(error.message);
-      }
-    };
+      const news = await api.post("improve/prompts", { improvement: about[0], prompts });
+      forget("sessionStorage", memory);
+      typed.value = "";
+      if (news.num_learnt) passing(t("improve.prompts_learnt", { count: news.num_learnt }));
+      this.onNews(news);
+    });
     this.promptCount = el("p.soft");
     fill(this.prompts, el("summary", {}, el("h2", {}, t("improve.prompts"))), this.promptCount, el("p", {}, t("improve.prompts_lead")), typed,
       el("div.row", {}, el("button", { type: "button", onclick: add }, t("improve.prompts_add"))));

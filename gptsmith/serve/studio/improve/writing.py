@@ -32,30 +32,32 @@ class PairWriter:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.troubles: dict[str, str] = {}
 
-    def ensure(self, state: State, name: str) -> bool:
-        """Sees that pairs of an improvement are written where they are due; whether they are being written. From the
-        thread of the loop."""
+    async def ensure(self, state: State, name: str) -> bool:
+        """Sees that pairs of an improvement are written where they are due; whether they are being written."""
+        is_due = bool(await asyncio.to_thread(self._due, name))
         task = self._tasks.get(name)
-        if task is None or task.done():
-            if not self._due(name):
-                return False
+        if task is not None and not task.done():
+            return True
+        if is_due:
             self._tasks[name] = asyncio.create_task(self._write(state, name))
-        return True
+        return is_due
 
     def _due(self, name: str) -> list[tuple[int, int, Messages]]:
         """The pairs that are to be written; none if it is not being judged."""
         return self._improvements.pairs.due(name, NUM_AHEAD) if self._improvements.is_judged(name) else []
 
     async def _write(self, state: State, name: str) -> None:
-        models = self._improvements.models(name)
         try:
+            models = await asyncio.to_thread(self._improvements.models, name)
             while due := await asyncio.to_thread(self._due, name):
+                # One model after the other: there may not be memory for both.
                 old, new = [
-                    [await _answer(state, model, messages, number) for number, _, messages in due] for model in models
+                    await asyncio.gather(*(_answer(state, model, messages, number) for number, _, messages in due))
+                    for model in models
                 ]
+                self.troubles.pop(name, None)
                 for (number, prompt, _), before, after in zip(due, old, new, strict=True):
                     await asyncio.to_thread(self._improvements.keep_pair, name, number, prompt, before, after)
-            self.troubles.pop(name, None)
         except (ApiError, UserError) as error:
             self.troubles[name] = str(error)
         except Exception as error:
