@@ -9,7 +9,7 @@ import { partLinks, partOf, showPart } from "./data_parts.js";
 import { showReading } from "./data_reading.js";
 
 export async function showCollection(place, studio) {
-  const { api, t, go, speak, about: [name] } = studio;
+  const { api, t, go, passing, about: [name] } = studio;
   const { collections } = await api.get("data");
   const collection = collections.find((each) => each.name === name);
   if (!collection) {
@@ -17,20 +17,24 @@ export async function showCollection(place, studio) {
     return;
   }
   const read = el("section.card", { "aria-label": t("data.what_was_read"), hidden: true });
-  const part = el("section.card", { "aria-label": t(`data.part_${partOf(studio.about)}`), hidden: true });
+  const part = el("section.card", { hidden: true });
   const arriving = el("section.card", { hidden: true, "aria-label": t("data.arriving") });
 
   /** Shows what is there now; nothing is read while files arrive. */
   const news = tried(studio, async () => {
-    const isEmpty = (await api.get("data")).collections.find((each) => each.name === name)?.num_files === 0;
+    const now = (await api.get("data")).collections.find((each) => each.name === name);
+    const isEmpty = !now?.num_files && !now?.num_skipped;
+    const shown = isEmpty ? "files" : partOf(studio.about);
     read.hidden = isEmpty;
-    part.hidden = isEmpty && partOf(studio.about) !== "files";
     links.hidden = isEmpty;
-    if (isEmpty) return;
-    const found = await showReading(read, collection, studio);
-    part.hidden = false;
-    if (found || partOf(studio.about) === "files") await showPart(part, collection, studio, figures);
-    else part.hidden = true;
+    if (zone) zone.hidden = shown !== "files";
+    zone?.classList.toggle("small", !isEmpty);
+    const reading = isEmpty ? null : showReading(read, collection, studio);
+    const needsTexts = !["files", "examples"].includes(shown);
+    part.hidden = shown !== "files" && !await reading && needsTexts;
+    part.setAttribute("aria-label", t(`data.part_${shown}`));
+    if (!part.hidden) await showPart(part, collection, studio, figures, shown);
+    await reading;
   });
 
   /** Shows the figures anew after a change. */
@@ -40,21 +44,36 @@ export async function showCollection(place, studio) {
     follow(begin(name, given));
   }
 
+  /** What stays of an upload that is over: its problems, if it has any. */
+  function over(upload) {
+    if (upload.isCancelled || (!upload.error && !upload.problems.length)) {
+      const hidden = upload.numHidden ? ` ${t("data.hidden", { count: upload.numHidden })}` : "";
+      passing(upload.isCancelled ? t("data.upload_cancelled") : t("data.added", { count: upload.numFiles }) + hidden);
+      dismiss(name);
+      arriving.hidden = true;
+    }
+    news();
+  }
+
   /** Shows an upload until it is over. */
   function follow(upload) {
-    const stop = upload.listen((now) => {
+    const onNews = (now) => {
       showUpload(arriving, now, name, studio);
       if (now.isOver) {
         stop();
-        speak(t("data.arrived"));
-        news();
+        over(now);
       }
-    });
+    };
+    const stop = upload.listen(onNews);
     studio.signal.addEventListener("abort", stop);
-    showUpload(arriving, upload, name, studio);
+    onNews(upload);
   }
 
   async function rename() {
+    if (uploadTo(name)?.isOver === false) {
+      passing(t("data.rename_later"));
+      return;
+    }
     const newName = await askFor(t("data.rename_question"), { value: name, button: t("data.rename") });
     if (!newName || newName === name) return;
     const renamed = await api.post("data/rename", { name, new_name: newName });
@@ -69,21 +88,22 @@ export async function showCollection(place, studio) {
     go("data");
   }
 
+  const zone = collection.path ? null : dropZone(studio, { onFiles: add });
   const links = partLinks(studio);
   const menu = iconButton("more", t("data.more"), () => openMenu(menu, t("data.more"), [
     [icon("edit"), t("data.rename"), tried(studio, rename)],
     [icon("trash"), t("data.delete"), tried(studio, remove)],
   ]));
   fill(place,
-    el("nav", {}, el("a", { href: "#/data" }, t("data.back"))),
-    el("div.row", {}, el("h1.name", { dir: "auto" }, name), menu, el("span.space"),
+    el("p", {}, el("a", { href: "#/data" }, t("data.back"))),
+    el("div.row", {}, el("h1.called", { dir: "auto" }, name), menu, el("span.space"),
+      zone && el("a.button", { href: `#/data/${encodeURIComponent(name)}/files` }, icon("plus"), t("data.add_files")),
       el("a.button.primary", { href: `#/train/${encodeURIComponent(name)}` }, t("data.train"))),
     collection.path && el("p.soft", { dir: "auto" }, collection.path),
     arriving,
-    collection.path ? null : dropZone(studio, { onFiles: add, isSmall: collection.num_files > 0 }),
-    read, links, part);
+    zone, read, links, part);
   if (uploadTo(name)) follow(uploadTo(name));
-  if (uploadTo(name)?.isOver !== false) await news();
+  else await news();
 }
 
 function showUpload(place, upload, name, studio) {
@@ -93,7 +113,7 @@ function showUpload(place, upload, name, studio) {
   place.hidden = false;
   fill(place,
     el("div.row", {},
-      el("h2", {}, upload.error ? t("data.upload_failed") : t(upload.isOver ? "data.arrived" : "data.arriving")),
+      el("h2", {}, t(upload.error ? "data.upload_failed" : upload.isOver ? "data.arrived" : "data.arriving")),
       el("span.space"),
       upload.isOver
         ? el("button", { type: "button", onclick: () => { dismiss(name); place.hidden = true; } }, t("data.ok"))
