@@ -59,7 +59,7 @@ def test_a_folder_is_dropped_seen_and_mended(studio: Opened, browser: Any, tmp_p
     for is_again in (False, True):
         if is_again:
             page.reload()
-        expect(page.get_by_text("5 documents · 560 kB")).to_be_visible()
+        expect(page.get_by_text("5 documents · 560 kB · text")).to_be_visible()
         expect(page.get_by_text("1 file was skipped")).to_be_visible()
         expect(part.get_by_text("1999/anna.txt")).to_be_visible()
         expect(part.get_by_text(f"{XSS}<script>alert(2)</script>")).to_be_visible()
