@@ -107,7 +107,11 @@ def test_a_folder_is_dropped_seen_and_mended(studio: Opened, browser: Any, tmp_p
     assert violations(page) == []
     seen.button("Exclude all: E-mail addresses").click()
     expect(page.get_by_text("4 documents · 560 kB")).to_be_visible()
+    page.get_by_role("link", name="Changes").click()
+    expect(part.get_by_text("Excluded 1 document: E-mail addresses")).to_be_visible()
     seen.button("Undo").click()
+    expect(page.get_by_text("Nothing is changed.")).to_be_visible()
+    page.get_by_role("link", name="Findings").click()
     page.get_by_label("Replace personal data").check()
     page.get_by_role("link", name="Documents").click()
     part.get_by_text("1999/anna.txt").click()
