@@ -146,8 +146,8 @@ function checkPlaces(nodes, roots, where, wheres) {
 function checkSelected(selected, nodes, roots, where) {
   check(isObject(selected), `${where}: which messages it shows is missing`);
   for (const [parent, id] of Object.entries(selected)) {
-    const ids = parent === "" ? roots : Object.hasOwn(nodes, parent) ? nodes[parent].children : [];
-    check(id === null || ids.includes(id), `${where}: it shows a message in a place that is not its own`);
+    const ids = parent === "" ? roots : Object.hasOwn(nodes, parent) ? nodes[parent].children : null;
+    check(ids && (id === null || ids.includes(id)), `${where}: it shows a message in a place that is not its own`);
   }
 }
 

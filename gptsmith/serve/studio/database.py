@@ -74,10 +74,20 @@ class Database:
 
     def scrub(self) -> None:
         """Takes what was deleted out of the files, too. (SQLite's `secure_delete` is not enough: where rows move from
-        one page to another, it leaves copies of them.)"""
-        with self._lock:
-            for statement in ("PRAGMA temp_store=MEMORY", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
-                self._connection.execute(statement).fetchall()
+        one page to another, it leaves copies of them.)
+
+        Raises:
+            UserError: there is no room for the copy that it makes.
+        """
+        try:
+            with self._lock:
+                for statement in ("PRAGMA temp_store=MEMORY", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                    self._connection.execute(statement).fetchall()
+        except sqlite3.OperationalError as error:
+            raise UserError(
+                f"what was deleted is not listed any more, but still in {self._path.name} ({error}): make room, and "
+                "delete something again"
+            ) from None
 
     def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
         """The rows that a query gives."""

@@ -34,7 +34,7 @@ def random_tree(chance: random.Random, size: int) -> dict[str, Any]:
     """A conversation of so many messages."""
     nodes: dict[str, Any] = {}
     roots: list[str] = []
-    selected: dict[str, str] = {}
+    selected: dict[str, str | None] = {}
     for i in range(size):
         parent = chance.choice([None, *nodes]) if chance.random() < 0.6 else next(reversed(nodes), None)
         node = {
@@ -55,7 +55,7 @@ def random_tree(chance: random.Random, size: int) -> dict[str, Any]:
         siblings = roots if parent is None else nodes[parent]["children"]
         nodes[node["id"]] = node
         siblings.append(node["id"])
-        selected[parent or ""] = chance.choice(siblings)
+        selected[parent or ""] = chance.choice([*siblings, None])
     return {
         "id": f"c{size}",
         "title": chance.choice(TEXTS),
@@ -170,6 +170,7 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda c: c.pop("selected"), "which messages it shows is missing"),
     (lambda c: c["selected"].update({"": "b"}), "it shows a message in a place that is not its own"),
     (lambda c: c["selected"].update({"z": "b"}), "it shows a message in a place that is not its own"),
+    (lambda c: c["selected"].update({"z": None}), "it shows a message in a place that is not its own"),
     (lambda c: c["selected"].update({"__proto__": "b"}), "it shows a message in a place that is not its own"),
     (lambda c: c["nodes"].update(b=None), "message 2 is not an object"),
     (lambda c: c["nodes"]["b"].update(id="a"), "message 2: its id is not the one that it is listed under"),

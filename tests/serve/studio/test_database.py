@@ -78,3 +78,20 @@ def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
         kept.close()
         assert {f"{number}{half}" for number in range(acknowledged + 1) for half in "ab"} <= names
         assert len(names) % 2 == 0
+
+
+def test_what_was_deleted_is_scrubbed_from_the_files(tmp_path: Path) -> None:
+    for trial in range(2):  # with the first, secure_delete alone leaves a copy
+        chance = random.Random(trial)
+        kept = Database(tmp_path / f"{trial}.sqlite")
+        rows = {f"{chance.getrandbits(64):x}": chance.choice([1, 3, 20, 100, 700]) for _ in range(300)}
+        with kept.transaction() as connection:
+            values = [(name, f"[{name}]" * count) for name, count in rows.items()]
+            connection.executemany("INSERT INTO settings VALUES (?, ?)", values)
+        gone = set(chance.sample(list(rows), 150))
+        with kept.transaction() as connection:
+            connection.executemany("DELETE FROM settings WHERE name = ?", [(name,) for name in gone])
+        kept.scrub()
+        data = b"".join(path.read_bytes() for path in tmp_path.glob(f"{trial}.sqlite*"))
+        kept.close()
+        assert {name for name in rows if f"[{name}]".encode() in data} == rows.keys() - gone

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gptsmith.base.errors import UserError
 from gptsmith.convert.open import open_model
 from gptsmith.data.discover import discover
 from gptsmith.serve.studio.database import Database
@@ -73,7 +74,7 @@ def stored(folder: Path) -> bytes:
 
 def test_a_mark_is_kept_once_and_the_latest_verdict_counts_in_whichever_order_they_come(marks: Marks) -> None:
     steps: list[Any] = [thumb(at_ms=1), thumb(verdict="down", at_ms=2), None, thumb(verdict="up", at_ms=4)]
-    for seed in range(40):
+    for seed in range(20):
         name, chance = f"m{seed}", random.Random(seed)
         known = steps[: chance.randrange(1, 5)]
         order = [*range(len(known)), *range(len(known))]
@@ -99,13 +100,13 @@ def test_what_is_deleted_is_gone_from_the_files(marks: Marks, tmp_path: Path) ->
         if chance.random() < 0.3:
             texts[name] = f"CHANGED{name}."
             marks.keep(thumb(name, at_ms=2, text=texts[name]))
-    gone = chance.sample(list(texts), 40)
+    gone = chance.sample(list(texts), 15)
     for name in gone:
         marks.take_back(name)
     data = stored(tmp_path)
     for name, text in texts.items():
         assert (text[:11].encode() in data) == (name not in gone)
-    assert marks.delete_all() == 80
+    assert marks.delete_all() == 105
     assert b"SECRET" not in stored(tmp_path)
     assert b"CHANGED" not in stored(tmp_path)
     assert not marks.keep(thumb("n5"))
@@ -114,7 +115,7 @@ def test_what_is_deleted_is_gone_from_the_files(marks: Marks, tmp_path: Path) ->
 
 def test_a_kill_loses_no_mark_that_was_acknowledged(tmp_path: Path) -> None:
     chance, path, count = random.Random(0), tmp_path / "one.sqlite", 0
-    for _ in range(3):
+    for _ in range(2):
         command = [sys.executable, "-c", WRITER, str(path), str(count)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout is not None
@@ -270,6 +271,21 @@ def test_a_mark_that_is_not_whole_is_refused(studio: Opened, change: dict[str, A
     assert refused.status == 400
     assert words in refused.error["message"]
     assert studio.get("marks")["total"] == 0
+
+
+def test_a_change_that_cannot_be_written_may_be_tried_again(studio: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> bool:
+        raise UserError("studio.sqlite cannot be written: database or disk is full")
+
+    marks = studio.server.studio.marks
+    monkeypatch.setattr(marks, "keep", full)
+    monkeypatch.setattr(marks, "take_back", full)
+    for answered in (
+        studio.ask("POST", "/studio/api/marks", thumb()),
+        studio.ask("DELETE", "/studio/api/marks/a"),
+    ):
+        assert answered.status == 507
+        assert "disk is full" in answered.error["message"]
 
 
 def test_addresses_refuse_what_they_do_not_know(studio: Opened) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..page.test_access import AXE, PHONE
 from ..page.test_markdown_is_safe import NASTY
 from .conftest import Opened, StudioPage, opened
 
-ANSWER = ".message.assistant"
+ANSWER, MARKS = ".message.assistant", "**/studio/api/marks**"
 SHORT = {"max_tokens": 8}
 
 
@@ -72,12 +72,11 @@ class TalkPage(StudioPage):
         found = self.page.evaluate("async () => (await axe.run()).violations")
         return [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
 
-    def away(self, is_away: bool) -> None:
-        """Lets the studio answer nothing about marks, or answer again."""
-        if is_away:
-            self.context.route("**/studio/api/marks**", lambda route: route.abort())
-        else:
-            self.context.unroute("**/studio/api/marks**")
+    def away(self, answer: Callable[[Any], None] | None) -> None:
+        """Lets the studio answer about marks in this way, or itself again."""
+        self.context.unroute(MARKS)
+        if answer is not None:
+            self.context.route(MARKS, answer)
 
 
 def test_thumbs_and_edits_are_kept_changed_taken_back_and_seen_everywhere(talked: Opened, browser: Any) -> None:
@@ -211,20 +210,24 @@ def test_marks_wait_in_the_browser_while_the_studio_is_away(talked: Opened, brow
     talked.ask("DELETE", "/studio/api/marks")
     seen = TalkPage(browser, talked)
     seen.ask("5: a nail?")
-    seen.away(True)
+    seen.away(lambda route: route.abort())
     seen.button("Good answer").click()
     expect(seen.button("Good answer")).to_have_attribute("aria-pressed", "true")
     seen.page.reload()
     expect(seen.button("Good answer")).to_have_attribute("aria-pressed", "true")
+    with seen.page.expect_response(MARKS):
+        seen.away(lambda route: route.fulfill(status=507, json={"error": {"message": "the disk is full"}}))
+        seen.page.reload()
+    expect(seen.button("Good answer")).to_have_attribute("aria-pressed", "true")
     assert seen.marks() == []
-    seen.away(False)
+    seen.away(None)
     seen.page.reload()
     seen.has_marks("up")
     expect(seen.button("Good answer")).to_have_attribute("aria-pressed", "true")
     until(
         lambda: seen.page.evaluate("() => Object.keys(localStorage).every((name) => !name.includes('mark-'))"), "sent"
     )
-    seen.said = [line for line in seen.said if "ERR_FAILED" not in line]
+    seen.said = [line for line in seen.said if "ERR_FAILED" not in line and "507" not in line]
     seen.close()
 
 
@@ -247,6 +250,8 @@ def test_nasty_answers_are_words_in_both_columns_and_in_the_list(talked: Opened,
     assert seen.violations() == []
     seen.button("Both bad").tap()
     seen.has_marks("neither")
+    for name in ("Good answer", "Bad answer"):
+        expect(seen.button(name)).to_be_in_viewport(ratio=1)
     seen.go("marks")
     expect(seen.page.locator(".marks")).to_contain_text("<script>alert(1)</script>")
     assert seen.page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")

@@ -33,7 +33,7 @@ function table({ counts }, { api, t, signal, passing }) {
   const count = (model, kind) => counts.filter((row) => row.model === model && row.kind === kind).reduce((sum, row) => sum + row.count, 0);
   const enough = new Map(models.map((model) => [model, el("td", {}, "–")]));
   showEnough(enough, api, t).catch((error) => { if (!signal.aborted) passing(error.message); });
-  return el("section.card.scroll", { "aria-label": t("marks.by_model"), tabIndex: 0 }, el("table", {},
+  return el("section.card.scroll.by-model", { "aria-label": t("marks.by_model"), tabIndex: 0 }, el("table", {},
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("marks.model")), KINDS.map((kind) => el("th.number", { scope: "col" }, t(`marks.${kind}s`))), el("th", { scope: "col" }, t("marks.to_improve")))),
     el("tbody", {}, models.map((model) => el("tr", {},
       el("th.name", { scope: "row", dir: "auto" }, model), KINDS.map((kind) => el("td.number", {}, count(model, kind).toLocaleString())), enough.get(model))))));

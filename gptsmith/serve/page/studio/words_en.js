@@ -134,6 +134,11 @@ export const EN = {
   "data.change_edit": "Edited: {file}",
   "data.change_exclude": "Excluded: {file}",
   "data.change_exclude_kind": "Excluded {count|document|documents}: {kind}",
+  "data.add_files": "Add files",
+  "data.added": "{count|file|files} added.",
+  "data.discard": "Discard",
+  "data.delete_named": "Delete {file}",
+  "data.delete_file_question": "Delete {file}? The copy in the studio goes; the file that you added it from stays.",
   "data.before": "Before",
   "data.after": "After",
   "data.window": "{first} to {last} of {count}",
@@ -382,4 +387,6 @@ export const EN = {
   "improve.not_default": "{run} is not used by default.",
   "improve.old_stays": "{model} stays the one that is used.",
   "improve.undo": "Undo: use {model}",
+  "improve.remove": "Remove",
+  "improve.ask_remove": "Remove this improvement, its judgements, and the copy of the marks that it learnt from? The model {run} stays.",
 };

@@ -134,6 +134,11 @@ export const ZH = {
   "data.change_edit": "已编辑:{file}",
   "data.change_exclude": "已排除:{file}",
   "data.change_exclude_kind": "已排除 {count|篇文档|篇文档}:{kind}",
+  "data.add_files": "添加文件",
+  "data.added": "已添加 {count|个文件|个文件}。",
+  "data.discard": "丢弃",
+  "data.delete_named": "删除 {file}",
+  "data.delete_file_question": "删除 {file} 吗?仅删除工作室中的副本,您添加时的原文件会保留。",
   "data.before": "前一页",
   "data.after": "后一页",
   "data.window": "第 {first} 至 {last} 项,共 {count} 项",
@@ -382,4 +387,6 @@ export const ZH = {
   "improve.not_default": "默认不使用 {run}。",
   "improve.old_stays": "仍然使用 {model}。",
   "improve.undo": "撤销：使用 {model}",
+  "improve.remove": "移除",
+  "improve.ask_remove": "移除这次改进、评判结果以及所学评价的副本吗？模型 {run} 会保留。",
 };

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from gptsmith.base.errors import UserError
 from gptsmith.base.json_text import json_text
 from gptsmith.serve.errors import ApiError, refused
 from gptsmith.serve.route import Route
@@ -16,6 +18,7 @@ from gptsmith.serve.studio.marks.schemas import KnownRequest, MarkRequest
 from gptsmith.serve.studio.marks.weights import weights_sha256
 from gptsmith.serve.studio.state import StudioState
 
+T = TypeVar("T")
 MAX_ROWS = 200
 
 
@@ -63,7 +66,7 @@ async def keep(state: StudioState, body: MarkRequest, _: dict[str, object]) -> R
             answer["weights"] = weights_sha256(state.models, answer["model"], answer.pop("made"))
         return state.studio.marks.keep(mark)
 
-    return JSONResponse({"is_latest": await asyncio.to_thread(work)})
+    return JSONResponse({"is_latest": await _written(work)})
 
 
 async def known(state: StudioState, body: KnownRequest, _: dict[str, object]) -> Response:
@@ -75,13 +78,25 @@ async def take_back(state: StudioState, request: Request) -> Response:
     """Deletes a mark."""
     given = request.query_params.get("at_ms")
     at_ms = None if given is None else _number(given)
-    is_latest = await asyncio.to_thread(state.studio.marks.take_back, request.path_params["id"], at_ms)
-    return JSONResponse({"is_latest": is_latest})
+    name = request.path_params["id"]
+    return JSONResponse({"is_latest": await _written(lambda: state.studio.marks.take_back(name, at_ms))})
 
 
 async def delete_all(state: StudioState, _: Request) -> Response:
     """Deletes all marks."""
-    return JSONResponse({"num_deleted": await asyncio.to_thread(state.studio.marks.delete_all)})
+    return JSONResponse({"num_deleted": await _written(state.studio.marks.delete_all)})
+
+
+async def _written(work: Callable[[], T]) -> T:
+    """What comes of a change.
+
+    Raises:
+        ApiError: it could not be written, and may be tried again.
+    """
+    try:
+        return await asyncio.to_thread(work)
+    except UserError as error:
+        raise ApiError(507, str(error), code="not_written") from None
 
 
 def _number(text: str) -> int:
