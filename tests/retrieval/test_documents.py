@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +197,34 @@ def test_what_another_process_forgets_in_between_is_read_the_next_time(
 def test_halves_of_surrogate_pairs_are_no_harm(folder: Path) -> None:
     (folder / "odd.jsonl").write_text('{"text": "The heron nests \\ud83d over the weir."}\n')
     assert Documents([folder]).search("heron weir \ud83d")[0].file == "odd.jsonl"
+
+
+def test_a_pattern_and_a_folder_by_another_name_are_followed_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
+) -> None:
+    Documents([folder])
+    monkeypatch.chdir(folder.parent)
+    assert Documents(["notes"]).index.path == Documents([folder]).index.path
+    assert sorted(reads) == ["china.txt", "forge.md", "sea.txt"]
+    some = Documents([str(folder / "*.md")])
+    assert some.search("Who opened the forge?")[0].file == "forge.md"
+    (folder / "heron.md").write_text("The heron nests over the weir.")
+    some.refresh()
+    assert some.search("heron weir")[0].file == "heron.md"
+
+
+def test_no_question_waits_long_for_files_that_are_read(documents: Documents, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_over = threading.Event()
+    looks: list[int] = []
+
+    def slow() -> None:
+        looks.append(1)
+        is_over.wait(30)
+
+    monkeypatch.setattr(documents, "refresh", slow)
+    monkeypatch.setattr("gptsmith.retrieval.documents.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("gptsmith.retrieval.documents.WAIT_S", 0.0)
+    for _ in range(3):
+        assert documents.search("Who opened the forge?")
+    assert looks == [1]  # and no second one begins meanwhile
+    is_over.set()
