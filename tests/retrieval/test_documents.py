@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,9 @@ def test_diacritics_and_endings_do_not_matter(folder: Path) -> None:
     found = Documents([folder])
     assert found.search("fraulein athiopien cafe")[0].file == "cafe.txt"
     assert found.search("Opening of forges")[0].file == "forge.md"
+    (folder / "hanoi.txt").write_text(unicodedata.normalize("NFD", "Lò rèn ở Hà Nội bán dao.\n"), encoding="utf-8")
+    assert Documents([folder]).search("lò rèn Hà Nội")[0].file == "hanoi.txt"
+    assert Documents([folder]).search(unicodedata.normalize("NFD", "lò rèn Hà Nội"))[0].file == "hanoi.txt"
 
 
 def test_only_what_changed_is_read_again(folder: Path, reads: list[str]) -> None:
