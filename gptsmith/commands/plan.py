@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gptsmith.commands.options import Json, command
-from gptsmith.train.request import PlanRequest
+from gptsmith.train.plan_request import PlanRequest
 
 WAY_COLUMNS = "way", "memory\na GPU", "sequences\na pass", "tokens\na second", "MFU", "waiting", "hours", "GPU hours"
 

@@ -57,7 +57,7 @@ def discover(sources: Iterable[str | Path]) -> Found:
     """
     found = Found()
     seen: set[Path] = set()
-    paths = [Path(source).expanduser() for source in sources]
+    paths, readers = [Path(source).expanduser() for source in sources], readers_by_extension()
     # Files named one by one come first, so that they count as named where a folder holds them too.
     for path, named in sorted(_files(paths, found.skipped), key=lambda item: not item[1]):
         real = path.resolve()
@@ -70,7 +70,7 @@ def discover(sources: Iterable[str | Path]) -> Found:
             if named:
                 raise DataError(f"{path}: {reason}; allowed are files, folders and globs: write it to a file first")
             found.skipped[str(path)] = reason
-        elif reader := readers_by_extension().get(extension):
+        elif reader := readers.get(extension):
             found.candidates.append(Candidate(SourceFile(path, extension), reader, named))
         elif named:
             found.candidates.append(recognized(SourceFile(path, extension)))

@@ -75,17 +75,14 @@ def audit(request: AuditRequest) -> dict[str, Any]:
     started = time.monotonic()
     names = () if request.names is None else names_in(Path(request.names))
     finders = _finders(list(map(str, request.kind)), names)
-    for source in request.sources:
-        if (Path(source) / SETTINGS).exists():
-            raise UserError(f"{source} is a run, and the others are not: audit it alone")
     settings = DataSettings.parse(request.reading_settings(), "data")
     corpus = read_corpus(request.sources, settings, default_cache())
+    _require_no_list(request, corpus)
     found = [_plain(each, corpus) for each in findings_of(corpus, finders, meter)]
     copies = duplicates(_splits(request, corpus, settings), default_cache(), meter)
     passages, not_searched = _passages(request, corpus)
     if request.out is not None:
-        listed = [*found, *copies.listed()]
-        lines = (json_text(each, ensure_ascii=False) + "\n" for each in listed)
+        lines = (json_text(each, ensure_ascii=False) + "\n" for each in [*found, *copies.listed()])
         write_atomically(Path(request.out), "".join(lines), private=True)
     summary = corpus.summary
     figures = {
@@ -117,13 +114,29 @@ def audit(request: AuditRequest) -> dict[str, Any]:
 def _require_apart(request: AuditRequest) -> None:
     """
     Raises:
-        UserError: what is to be written would overwrite a text or what else is written, or be read as a text.
+        UserError: what is to be written would overwrite what is read or what else is written, or be read as a text; or
+            one of several sources is a run.
     """
+    for source in request.sources:
+        if (Path(source) / SETTINGS).exists():
+            raise UserError(f"{source} is a run, and the others are not: audit it alone")
     written = [path for path in (request.out, request.html) if path is not None]
     if len({Path(path).resolve() for path in written}) < len(written):
         raise UserError(f"{request.out} is named by --out and by --html: choose another name for one of them")
+    read = [*request.sources, *request.validation, *([request.names] if request.names is not None else [])]
     for path in written:
-        require_apart(path, [*request.sources, *request.validation])
+        require_apart(path, read)
+
+
+def _require_no_list(request: AuditRequest, corpus: Corpus) -> None:
+    """
+    Raises:
+        UserError: the list of names is one of the texts.
+    """
+    if request.names is not None and Path(request.names).resolve() in (
+        Path(file.path).resolve() for file in corpus.files
+    ):
+        raise UserError(f"{request.names} is one of the texts, and would be learnt from: keep the list somewhere else")
 
 
 def _is_model(source: str | Path) -> bool:

@@ -16,12 +16,12 @@ from gptsmith.data.care import brief_audit
 from gptsmith.model.gpt import meta_model
 from gptsmith.model.presets import GPT2_VOCAB_SIZE, preset, smith_shape
 from gptsmith.train.finetuning import prepare_job
+from gptsmith.train.plan_request import PlanRequest
 from gptsmith.train.planning.cluster import plan_on_gpus
 from gptsmith.train.planning.finetuning_plan import plan_finetuning
 from gptsmith.train.planning.outlook import outlook
 from gptsmith.train.private.outlook import private_outlook
 from gptsmith.train.private.units import DocumentUnits, UnitDataset
-from gptsmith.train.request import PlanRequest
 from gptsmith.train.resolve import given_layers, resolve_settings
 from gptsmith.train.run_settings import RunSettings
 from gptsmith.train.trust import trusting

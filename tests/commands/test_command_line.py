@@ -14,7 +14,8 @@ import typer
 
 import gptsmith
 from gptsmith.cli import PANELS, VERBS, app, main
-from gptsmith.train.request import FinetuneRequest, PlanRequest, PretrainRequest
+from gptsmith.train.plan_request import PlanRequest
+from gptsmith.train.request import FinetuneRequest, PretrainRequest
 from gptsmith.workflows.model_requests import (
     CertifyRequest,
     CompressRequest,

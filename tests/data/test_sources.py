@@ -20,7 +20,8 @@ from gptsmith.data.cache_contents import contents
 from gptsmith.data.sources import sources_of
 from gptsmith.model.config import GPTConfig
 from gptsmith.serve.request import ServeRequest
-from gptsmith.train.request import FinetuneRequest, PlanRequest, PretrainRequest
+from gptsmith.train.plan_request import PlanRequest
+from gptsmith.train.request import FinetuneRequest, PretrainRequest
 from gptsmith.workflows.model_requests import CacheRequest, WatchRequest
 from gptsmith.workflows.requests import EvaluateRequest, GenerateRequest, PredictRequest
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gptsmith
-from gptsmith.base.errors import ConfigurationError, DataError
+from gptsmith.base.errors import ConfigurationError, DataError, UserError
 from gptsmith.commands.audit import summary_of
 from gptsmith.data.care.finders.name import NameSettings
 from gptsmith.data.care.lists import names_in
@@ -87,6 +87,14 @@ def test_the_list_of_an_audit_redacts_what_it_found(write: Callable[..., Path], 
     assert gptsmith.audit(texts)["counts"] == {"email": 1}  # without a list, no name is looked for
     with pytest.raises(ConfigurationError, match="no such kind of finding: name"):
         DataSettings.parse({"redact": ["name"]}, "data")
+
+
+def test_the_list_is_neither_learnt_from_nor_overwritten(write: Callable[..., Path]) -> None:
+    texts = write({**TEXTS, "names.txt": "Anna Berg"})
+    with pytest.raises(UserError, match="is one of the texts, and would be learnt from: keep the list somewhere else"):
+        gptsmith.audit(texts, names=texts / "names.txt")
+    with pytest.raises(UserError, match="would be overwritten"):
+        gptsmith.audit(texts / "a.txt", names=texts / "names.txt", out=texts / "names.txt")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import { partLinks, partOf, showPart } from "./data_parts.js";
 import { showReading } from "./data_reading.js";
 
 export async function showCollection(place, studio) {
-  const { api, t, go, speak, about: [name] } = studio;
+  const { api, t, go, passing, about: [name] } = studio;
   const { collections } = await api.get("data");
   const collection = collections.find((each) => each.name === name);
   if (!collection) {
@@ -22,14 +22,17 @@ export async function showCollection(place, studio) {
 
   /** Shows what is there now; nothing is read while files arrive. */
   const news = tried(studio, async () => {
+    const isFiles = partOf(studio.about) === "files";
     const isEmpty = (await api.get("data")).collections.find((each) => each.name === name)?.num_files === 0;
     read.hidden = isEmpty;
-    part.hidden = isEmpty && partOf(studio.about) !== "files";
+    part.hidden = isEmpty && !isFiles;
+    if (zone) zone.hidden = !isEmpty && !isFiles;
+    zone?.classList.toggle("small", !isEmpty);
     links.hidden = isEmpty;
     if (isEmpty) return;
     const found = await showReading(read, collection, studio);
     part.hidden = false;
-    if (found || partOf(studio.about) === "files") await showPart(part, collection, studio, figures);
+    if (found || isFiles || partOf(studio.about) === "examples") await showPart(part, collection, studio, figures);
     else part.hidden = true;
   });
 
@@ -40,14 +43,23 @@ export async function showCollection(place, studio) {
     follow(begin(name, given));
   }
 
+  /** What stays of an upload that is over: its problems, if it has any. */
+  function over(upload) {
+    if (!upload.error && !upload.problems.length) {
+      if (upload.numFiles) passing(upload.numHidden ? `${t("data.added", { count: upload.numFiles })} ${t("data.hidden", { count: upload.numHidden })}` : t("data.added", { count: upload.numFiles }));
+      dismiss(name);
+      arriving.hidden = true;
+    }
+    news();
+  }
+
   /** Shows an upload until it is over. */
   function follow(upload) {
     const stop = upload.listen((now) => {
       showUpload(arriving, now, name, studio);
       if (now.isOver) {
         stop();
-        speak(t("data.arrived"));
-        news();
+        over(now);
       }
     });
     studio.signal.addEventListener("abort", stop);
@@ -69,19 +81,20 @@ export async function showCollection(place, studio) {
     go("data");
   }
 
+  const zone = collection.path ? null : dropZone(studio, { onFiles: add });
   const links = partLinks(studio);
   const menu = iconButton("more", t("data.more"), () => openMenu(menu, t("data.more"), [
     [icon("edit"), t("data.rename"), tried(studio, rename)],
     [icon("trash"), t("data.delete"), tried(studio, remove)],
   ]));
   fill(place,
-    el("nav", {}, el("a", { href: "#/data" }, t("data.back"))),
-    el("div.row", {}, el("h1.name", { dir: "auto" }, name), menu, el("span.space"),
+    el("p", {}, el("a", { href: "#/data" }, t("data.back"))),
+    el("div.row", {}, el("h1.called", { dir: "auto" }, name), menu, el("span.space"),
+      zone && el("a.button", { href: `#/data/${encodeURIComponent(name)}/files` }, icon("plus"), t("data.add_files")),
       el("a.button.primary", { href: `#/train/${encodeURIComponent(name)}` }, t("data.train"))),
     collection.path && el("p.soft", { dir: "auto" }, collection.path),
     arriving,
-    collection.path ? null : dropZone(studio, { onFiles: add, isSmall: collection.num_files > 0 }),
-    read, links, part);
+    zone, read, links, part);
   if (uploadTo(name)) follow(uploadTo(name));
   if (uploadTo(name)?.isOver !== false) await news();
 }
@@ -93,7 +106,7 @@ function showUpload(place, upload, name, studio) {
   place.hidden = false;
   fill(place,
     el("div.row", {},
-      el("h2", {}, upload.error ? t("data.upload_failed") : t(upload.isOver ? "data.arrived" : "data.arriving")),
+      el("h2", {}, t(upload.error ? "data.upload_failed" : upload.isOver ? "data.arrived" : "data.arriving")),
       el("span.space"),
       upload.isOver
         ? el("button", { type: "button", onclick: () => { dismiss(name); place.hidden = true; } }, t("data.ok"))

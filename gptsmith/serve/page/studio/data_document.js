@@ -36,7 +36,6 @@ export async function showDocument(place, collection, studio, onChange, start = 
     input.focus();
   }
 
-  const end = start + found.text.length;
   const body = el("div", {},
     el("div.beside-source", {},
       el("section", { "aria-label": t("data.as_read") }, el("h3", {}, t("data.as_read")), el("pre.text", { dir: "auto", tabIndex: 0 }, found.text)),
@@ -44,12 +43,12 @@ export async function showDocument(place, collection, studio, onChange, start = 
         found.source === null
           ? el("p.soft", { dir: "auto" }, t("data.no_source_text", { file: found.file, kind: found.reader, bytes: readableBytes(found.source_bytes) }))
           : el("pre.text", { dir: "auto", tabIndex: 0 }, found.source))),
-    found.num_characters > found.text.length && el("div.row", {},
+    found.size > found.window && el("div.row", {},
       el("button", { type: "button", disabled: start === 0, onclick: () => again(Math.max(0, start - found.window)) }, t("data.before")),
-      el("span.soft", {}, t("data.window", { first: start + 1, last: end, count: found.num_characters })),
-      el("button", { type: "button", disabled: end >= found.num_characters, onclick: () => again(end) }, t("data.after"))));
+      el("span.soft", {}, t("data.window", { first: start + 1, last: found.stop, count: found.size })),
+      el("button", { type: "button", disabled: found.stop >= found.size, onclick: () => again(found.stop) }, t("data.after"))));
   fill(place,
-    el("nav", {}, el("a", { href: `#/data/${encodeURIComponent(name)}` }, t("data.all_documents"))),
+    el("p", {}, el("a", { href: `#/data/${encodeURIComponent(name)}` }, t("data.all_documents"))),
     el("div.row", {}, el("h2.path", { dir: "auto" }, found.file),
       found.is_excluded && el("span.badge", {}, t("data.excluded")),
       found.is_edited && el("span.badge", {}, t("data.edited")),

@@ -7,7 +7,7 @@ import { askText, tried } from "./data_dialogs.js";
  * A place for files. `onFiles` gets {name, files: [{path, file}]}: what was dropped is called, and each file with its path
  * in it.
  */
-export function dropZone(studio, { onFiles, others = null, isSmall = false }) {
+export function dropZone(studio, { onFiles, others = null }) {
   const { t } = studio;
   const take = tried(studio, onFiles);
   const files = el("input", { type: "file", multiple: true, hidden: true, "aria-label": t("data.choose_files"), onchange: chosen });
@@ -27,7 +27,7 @@ export function dropZone(studio, { onFiles, others = null, isSmall = false }) {
     await onFiles(named([{ path, file: new File([text], path, { lastModified: Date.now() }) }]));
   });
 
-  const zone = el(`section.drop${isSmall ? ".small" : ""}`, { "aria-label": t("data.drop") },
+  const zone = el("section.drop", { "aria-label": t("data.drop") },
     icon("import"),
     el("p", {}, t("data.drop")),
     el("div.row", {},
@@ -35,7 +35,7 @@ export function dropZone(studio, { onFiles, others = null, isSmall = false }) {
       el("button", { type: "button", onclick: () => folder.click() }, t("data.choose_folder")),
       el("button", { type: "button", onclick: paste }, t("data.paste")),
       others),
-    isSmall ? null : el("p.soft", {}, t("data.formats")),
+    el("p.soft.formats", {}, t("data.formats")),
     files, folder);
   const over = (isOver) => zone.classList.toggle("over", isOver);
   // The whole page takes what is dropped: beside the zone a browser would open it, and leave the studio.

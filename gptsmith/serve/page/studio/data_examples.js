@@ -1,17 +1,20 @@
 /** Examples as a model will see them. */
 
-import { el, fill } from "../element.js";
+import { el, fill, icon } from "../element.js";
 
 const NUM_EXAMPLES = 20;
 
 export async function showExamples(place, collection, studio, onChange, offset = 0) {
   const { api, t } = studio;
   fill(place, el("h2", {}, t("data.part_examples")), el("p.soft", {}, t("data.reading")));
-  const { items } = await api.get("data/examples", { name: collection.name, offset });
+  const { items, problem } = await api.get("data/examples", { name: collection.name, offset }).catch((error) => {
+    if (error.kind !== "refused") throw error;
+    return { items: [], problem: error.message };
+  });
   const turn = (by) => () => showExamples(place, collection, studio, onChange, offset + by);
   fill(place,
     el("h2", {}, t("data.part_examples")),
-    el("p.soft", {}, items.length ? t("data.examples_about") : t(offset ? "data.no_more_examples" : "data.no_examples")),
+    problem ? el("p.problem", { role: "alert", dir: "auto" }, icon("alert"), problem) : el("p.soft", {}, items.length ? t("data.examples_about") : t(offset ? "data.no_more_examples" : "data.no_examples")),
     el("ol.examples", {}, items.map((each) => el("li", {}, el("p.soft", { dir: "auto" }, each.place), example(each, studio)))),
     (offset > 0 || items.length === NUM_EXAMPLES) && el("div.row", {},
       el("button", { type: "button", disabled: offset === 0, onclick: turn(-NUM_EXAMPLES) }, t("data.before")),

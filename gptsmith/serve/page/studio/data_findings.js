@@ -28,8 +28,8 @@ export async function showFindings(place, collection, studio, onChange, offset =
   function results(now) {
     const secrets = now.kinds.length === 0
       ? el("p", {}, t("data.found_nothing"))
-      : el("div.scroll", {}, el("table", {},
-        el("thead", {}, el("tr", {}, el("th", {}, t("data.kind")), el("th.number", {}, t("data.found")), el("th.number", {}, t("data.documents_left")), el("th", {}))),
+      : el("div.scroll", { tabIndex: 0 }, el("table", {},
+        el("thead", {}, el("tr", {}, el("th", {}, t("data.kind")), el("th.number", {}, t("data.found")), el("th.number", {}, t("data.documents_left")), el("td", {}))),
         el("tbody", {}, now.kinds.map(row))));
     return [
       now.is_old && el("div.row.problem", {}, icon("alert"), t("data.audit_old")),
@@ -103,5 +103,5 @@ async function redaction(collection, studio, onChange) {
     await api.post("data/redact", { name: collection.name, is_on: target.checked });
     onChange();
   });
-  return el("label.row", {}, el("input", { type: "checkbox", checked: redacts, onchange: turn }), t("data.redact"));
+  return el("label.redaction", {}, el("input", { type: "checkbox", checked: redacts, onchange: turn }), t("data.redact"));
 }

@@ -36,17 +36,18 @@ function figures(read, { t }) {
       el("td.number", {}, each.num_documents.toLocaleString()), el("td.number", {}, readableBytes(each.num_bytes))));
   const isChanged = read.num_left_documents !== read.num_documents || read.num_left_bytes !== read.num_bytes;
   return [
-    el("h2", {}, t("data.what_was_read")),
+    el("h2.unseen", {}, t("data.what_was_read")),
     el("p", {},
       el("strong", {}, t("data.documents", { count: read.num_left_documents })), " · ", readableBytes(read.num_left_bytes), " ",
       isChanged && el("span.soft", {}, t("data.before_changes", { count: read.num_documents, bytes: readableBytes(read.num_bytes) }))),
     read.num_duplicates > 0 && el("p.soft", {}, t("data.exact_duplicates", { count: read.num_duplicates })),
     read.splits && el("p.soft", { dir: "auto" }, read.splits),
-    el("details", {}, el("summary", {}, t("data.by_reader")), el("div.scroll", {}, el("table", {},
-      el("thead", {}, el("tr", {}, el("th", {}, t("data.reader")), el("th.number", {}, t("data.files_title")), el("th.number", {}, t("data.part_documents")), el("th.number", {}, t("data.size")))),
-      el("tbody", {}, readers)))),
-    groups(read.skipped, t("data.skipped_files", { count: total(read.skipped) })),
-    groups(read.remarks, t("data.remarks", { count: total(read.remarks) })),
+    el("div.details", {},
+      el("details", {}, el("summary", {}, t("data.by_reader")), el("div.scroll", { tabIndex: 0 }, el("table", {},
+        el("thead", {}, el("tr", {}, el("th", {}, t("data.reader")), el("th.number", {}, t("data.files_title")), el("th.number", {}, t("data.part_documents")), el("th.number", {}, t("data.size")))),
+        el("tbody", {}, readers)))),
+      groups(read.skipped, t("data.skipped_files", { count: total(read.skipped) })),
+      groups(read.remarks, t("data.remarks", { count: total(read.remarks) }))),
   ];
 }
 
@@ -54,7 +55,7 @@ const total = (some) => some.reduce((sum, group) => sum + group.num_files, 0);
 
 /** Files by the reason why they were skipped. */
 function groups(some, title) {
-  if (!some.length) return null;
+  if (!some.length) return [];
   return el("details", {}, el("summary", {}, title), el("ul.reasons", {}, some.map((group) => el("li", {},
     el("p", { dir: "auto" }, `${readableCount(group.num_files)} · ${group.reason}`),
     el("p.soft", { dir: "auto" }, group.files.join(", "), group.num_files > group.files.length ? ", …" : "")))));

@@ -92,6 +92,7 @@ async function sendLarge(name, { path, file }, begun, upload, api) {
       if (error.kind !== "gone" && !["offset", "no_upload"].includes(error.code)) throw error;
       await silent(error, upload, api);
       const [again] = await begunOf(name, [{ path, file }], file.size, upload, api);
+      if (again.problem) return void refuse(upload, { path, file }, again.problem, file.size - offset);
       offset = again.is_whole ? file.size : again.offset;
       id = again.upload;
     }

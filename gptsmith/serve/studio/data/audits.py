@@ -33,9 +33,7 @@ class Audits:
     def begin(self, collection: Collection, reading: Reading) -> str:
         """Queues an audit of a collection's sources; the id of its job. One that is on its way is stopped."""
         before = self._row(collection)
-        if before is not None:
-            with suppress(ApiError):
-                self._jobs.cancel(before["job"])
+        self.cancel(collection)
         file = f"audit-{secrets.token_hex(6)}.found"
         arguments = [str(collection.sources), "--out", str(collection.home / file)]
         job = self._jobs.add("audit", arguments, title=collection.name, lane="quick")
@@ -46,6 +44,13 @@ class Audits:
         if before is not None:
             (collection.home / before["file"]).unlink(missing_ok=True)
         return job
+
+    def cancel(self, collection: Collection) -> None:
+        """Stops the audit of a collection, if one is on its way."""
+        row = self._row(collection)
+        if row is not None:
+            with suppress(ApiError):
+                self._jobs.cancel(row["job"])
 
     def standing(self, collection: Collection, reading: Reading) -> dict[str, Any]:
         """How the audit of a collection stands: `state` (`none` without one, else that of its job), `job`, `progress`,

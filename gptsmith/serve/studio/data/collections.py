@@ -6,11 +6,13 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError, shown
 from gptsmith.base.files import remove_folder, writing
+from gptsmith.base.leftovers import sweep
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.studio.data.names import collection_name, folder_name
 from gptsmith.serve.studio.database import Database
@@ -48,7 +50,7 @@ class Collections:
 
     def __init__(self, place: Place, database: Database) -> None:
         self._place, self._database = place, database
-        self._sweep()
+        self._adopt()
 
     def __iter__(self) -> Iterator[Collection]:
         """All of them, the newest first."""
@@ -106,7 +108,8 @@ class Collections:
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM collections WHERE id = ?", (collection.number,))
         with writing(collection.home):
-            remove_folder(collection.home)
+            if collection.home.exists():
+                remove_folder(collection.home)
 
     def _collection(self, row: dict[str, Any]) -> Collection:
         named = None if row["path"] is None else Path(row["path"])
@@ -133,12 +136,25 @@ class Collections:
         candidates = (wanted if number == 1 else f"{wanted}-{number}" for number in range(1, len(taken) + 3))
         return next(name for name in candidates if name.casefold() not in taken)
 
-    def _sweep(self) -> None:
-        """Clears away the folders of what was being made or deleted when a studio was killed."""
+    def _adopt(self) -> None:
+        """Makes collections of folders that the database does not know, such as those of a database that was lost: no
+        file is deleted that nobody said was to be. Empty ones are cleared away."""
+        sweep(self._place.data)
         kept = {row["folder"] for row in self._database.rows("SELECT folder FROM collections")}
-        for path in self._place.data.iterdir():
-            if path.is_dir() and path.name not in kept:
+        for path in sorted(self._place.data.iterdir()):
+            if not path.is_dir() or path.name in kept or path.name.startswith("."):
+                continue
+            if not (path / "files").is_dir() or not any((path / "files").iterdir()):
                 remove_folder(path)
+                continue
+            (path / "uploading").mkdir(mode=0o700, exist_ok=True)
+            with self._database.transaction() as connection:
+                names = {name for (name,) in connection.execute("SELECT name FROM collections")}
+                numbered = (f"{path.name} {number}" for number in count(2))
+                name = next(each for each in chain([path.name], numbered) if each not in names)
+                connection.execute(
+                    "INSERT INTO collections (name, folder, created) VALUES (?, ?, ?)", (name, path.name, time.time())
+                )
 
 
 def _taken(name: str) -> UserError:

@@ -19,7 +19,6 @@ from gptsmith.data.corpus import Corpus
 from gptsmith.data.discover import Candidate
 from gptsmith.data.examples import NamedRecord, example_of, shape_of
 from gptsmith.data.fields import plain_fields
-from gptsmith.data.folder_splits import found_splits
 from gptsmith.data.labels import FieldNames
 from gptsmith.data.readers import ReadSettings
 from gptsmith.data.reading import read_records
@@ -32,8 +31,10 @@ from gptsmith.serve.studio.data.reading import Reading
 from gptsmith.serve.studio.data.recipes import Edit, Recipe
 
 BEGINNING_BYTES = 400
-WINDOW_CHARACTERS = 20_000
-"""Of a document, shown at a time."""
+WINDOW = 20_000
+"""Characters, or bytes, of a document that are shown at a time."""
+LONG_BYTES = 8_000_000
+"""A longer document is not read whole to show a part of it."""
 MAX_EDITED_CHARACTERS = 400_000
 """Of a document that can be edited in a page."""
 FILES_NAMED = 20
@@ -76,7 +77,7 @@ def summary(collection: Collection, reading: Reading, recipe: Recipe) -> dict[st
         "remarks": _grouped(
             collection, ((path, remark) for path, remarks in figures["remarks"].items() for remark in remarks)
         ),
-        "splits": found_splits([collection.sources], validates=True).note,
+        "splits": reading.splits,
     }
 
 
@@ -85,9 +86,9 @@ def left(reading: Reading, recipe: Recipe) -> tuple[int, int]:
     corpus = corpus_of(reading)
     starts, stops = corpus.bounds()
     changed = {name: reading.number_of[name] for name in recipe.changed if name in reading.number_of}
-    staying = reading.number_of.keys() - changed.keys()
     edits = {recipe.edits[name].name: recipe.edits[name] for name in changed if name in recipe.edits}
-    added = [edit.text.encode() for name, edit in edits.items() if name not in recipe.without and name not in staying]
+    others = {name for name in edits if name in reading.number_of and name not in changed} | recipe.without
+    added = [edit.text.encode() for name, edit in edits.items() if name not in others]
     num_bytes = corpus.num_bytes - sum(int(stops[number] - starts[number]) for number in changed.values())
     return len(corpus) - len(changed) + len(added), num_bytes + sum(map(len, added))
 
@@ -141,31 +142,49 @@ def read_text(reading: Reading, recipe: Recipe, document: str) -> str:
     """A document as a model will read it: edited, and with placeholders."""
     number, edit = number_of(reading, document), recipe.edits.get(document)
     text = corpus_of(reading).text(number) if edit is None else edit.text
-    if not recipe.redacts:
-        return text
-    return RedactedDocument(Redaction(all_finders())).add(text, last=True)
+    return _redacted(text, recipe)
+
+
+def _redacted(text: str, recipe: Recipe) -> str:
+    return RedactedDocument(Redaction(all_finders())).add(text, last=True) if recipe.redacts else text
 
 
 def shown(collection: Collection, reading: Reading, recipe: Recipe, document: str, start: int) -> dict[str, Any]:
     """A window of a document as a model will read it, beside the source that it was read from."""
     corpus, number = corpus_of(reading), number_of(reading, document)
     path, begin, end = corpus.source(number)
-    text = read_text(reading, recipe, document)
+    text, stop, size = _window(reading, recipe, document, start)
     candidate = reading.candidate_of(document)
     return {
         "document": document,
         "file": shown_path(collection, path),
         "reader": candidate.reader.kind,
-        "num_characters": len(text),
+        "size": size,
         "start": start,
-        "window": WINDOW_CHARACTERS,
-        "text": text[start : start + WINDOW_CHARACTERS],
+        "stop": stop,
+        "window": WINDOW,
+        "text": text,
         "source": _source(candidate, begin, end, start),
         "source_bytes": path.stat().st_size,
         "is_excluded": not recipe.reads(document),
         "is_edited": document in recipe.edits,
-        "can_be_edited": len(text) <= MAX_EDITED_CHARACTERS,
+        "can_be_edited": size <= MAX_EDITED_CHARACTERS,
     }
+
+
+def _window(reading: Reading, recipe: Recipe, document: str, start: int) -> tuple[str, int, int]:
+    """A part of a document as a model will read it, where it ends, and how long the document is: in characters, or, of
+    a document that is too long to be read whole, in bytes."""
+    corpus, number = corpus_of(reading), number_of(reading, document)
+    starts, stops = corpus.bounds()
+    begin, end = int(starts[number]), int(stops[number])
+    if end - begin <= LONG_BYTES or document in recipe.edits:
+        text = read_text(reading, recipe, document)
+        return text[start : start + WINDOW], min(start + WINDOW, len(text)), len(text)
+    data = corpus.read(begin + start, min(begin + start + WINDOW, end))
+    while (last := data[-4:].decode("utf-8", "ignore").encode()) and not data.endswith(last):
+        data = data[:-1]  # the end of a character is in the next window
+    return _redacted(data.decode("utf-8", "ignore"), recipe), start + len(data), end - begin
 
 
 def _source(candidate: Candidate, begin: int, end: int, start: int) -> str | None:
@@ -176,7 +195,7 @@ def _source(candidate: Candidate, begin: int, end: int, start: int) -> str | Non
         with candidate.file.open() as stream:
             if begin + start:
                 stream.seek(begin + start) if stream.seekable() else stream.read(begin + start)
-            data = stream.read(max(min(end - begin - start, WINDOW_CHARACTERS), 0))
+            data = stream.read(max(min(end - begin - start, WINDOW), 0))
     except (UserError, OSError):
         return None
     return None if b"\0" in data else data.decode("utf-8", "replace")
@@ -204,8 +223,18 @@ def editable(reading: Reading, recipe: Recipe, document: str) -> Edit:
 
 
 def record_as_text(edit: Edit) -> str | None:
-    """The record that stands in the place of a document, for a person; None where that is a text."""
-    return None if edit.record is None else json_text(dict(edit.record), indent=2, ensure_ascii=False, default=str)
+    """The record that stands in the place of a document, for a person; None where the text is all that there is to
+    edit."""
+    if edit.record is None or _text_field(edit) is not None:
+        return None
+    return json_text(dict(edit.record), indent=2, ensure_ascii=False, default=str)
+
+
+def _text_field(edit: Edit) -> str | None:
+    """The field of a record that is its text, if it is no example of some shape."""
+    record = edit.record or {}
+    names = [name for name, value in record.items() if value == edit.text]
+    return names[0] if len(names) == 1 and shape_of(plain_fields(record)) in (None, TEXT) else None
 
 
 def edited(before: Edit, given: str) -> Edit:
@@ -216,6 +245,8 @@ def edited(before: Edit, given: str) -> Edit:
     """
     if before.record is None:
         return Edit(given)
+    if (field := _text_field(before)) is not None:
+        return Edit("", {**before.record, field: given})
     try:
         record = parse_json(given)
     except ValueError as error:

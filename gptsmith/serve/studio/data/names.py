@@ -48,7 +48,7 @@ def stored_path(given: str) -> PurePosixPath:
     takes it, and never one that leads elsewhere. Files of different paths never get the same one.
 
     Raises:
-        UserError: it is no path of a file, one of its folders or it is hidden, or it is too long.
+        UserError: it is no path of a file, it or one of its folders is hidden, or it is too long.
     """
     path = unicodedata.normalize("NFC", given)
     parts = [part for part in path.split("/") if part not in ("", ".")]
@@ -75,23 +75,21 @@ def _safe(part: str) -> str:
 
 def _shortened(part: str, most: int) -> str:
     """A name of at most so many bytes, with its ending."""
-    found = ENDING.search(part)
-    ending = found.group() if found else ""
-    stem = (
-        part.removesuffix(ending).encode()[: most - len(ending)]
-        if len(part.encode()) > most
-        else part.removesuffix(ending).encode()
-    )
-    return stem.decode("utf-8", "ignore") + ending
+    stem, ending = _divided(part)
+    return stem.encode()[: most - len(ending)].decode("utf-8", "ignore") + ending
 
 
 def _marked(part: str, path: str) -> str:
     """A name that tells the path it is made of from all others."""
     mark = f"~{sha256(path.encode('utf-8', 'surrogatepass')).hexdigest()[:10]}"
-    part = _shortened(part, MAX_PART_BYTES - len(mark))
+    stem, ending = _divided(_shortened(part, MAX_PART_BYTES - len(mark)))
+    return stem + mark + ending
+
+
+def _divided(part: str) -> tuple[str, str]:
+    """A name and its ending."""
     found = ENDING.search(part)
-    ending = found.group() if found else ""
-    return part.removesuffix(ending) + mark + ending
+    return (part[: found.start()], found.group()) if found else (part, "")
 
 
 def readable_path(path: str | Path) -> str:

@@ -9,21 +9,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
 from gptsmith.base.cache_folder import default_cache
 from gptsmith.base.console import Meter
 from gptsmith.base.errors import UserError
-from gptsmith.data.cache import key_of
 from gptsmith.data.corpus import Corpus, read_corpus
 from gptsmith.data.corpus_build import FileRecord
-from gptsmith.data.discover import Candidate, Found
+from gptsmith.data.discover import Candidate, Found, discover
+from gptsmith.data.folder_splits import found_splits
 from gptsmith.data.settings import DataSettings
 from gptsmith.serve.log import log_failure
 from gptsmith.serve.studio.data.collections import Collection
-from gptsmith.serve.studio.data.listing import found_in
+from gptsmith.serve.studio.data.listing import stamp_of
 
 MAX_KEPT = 20
 """Readings of collections that are remembered."""
@@ -42,14 +42,18 @@ class Reading:
         state: `reading`, `read`, `failed` or `cancelled`.
         fraction: how far it is; None if that is not known.
         problem: why it failed, for a person.
+        found: the files, when it is over.
+        splits: what is to be said of splits that the files have of their own.
     """
 
     version: str
-    found: Found
+    sources: Path
     state: str = "reading"
     words: str = ""
     fraction: float | None = None
     problem: str | None = None
+    found: Found = field(default_factory=Found)
+    splits: str | None = None
     corpus: Corpus | None = None
     is_cancelled: bool = False
     is_over: threading.Event = field(default_factory=threading.Event)
@@ -58,6 +62,8 @@ class Reading:
         """Reads the files, or finds in the cache what was read of them."""
         try:
             self._keep_on()
+            self.found = discover([self.sources])
+            self.splits = found_splits([self.sources], validates=True).note
             self.corpus = read_corpus(self.found, DataSettings(), default_cache(), self._meter)
             self.state = "read"
         except ReadingCancelledError:
@@ -138,16 +144,15 @@ class Readings:
         Args:
             is_wanted: whether one that was cancelled begins again.
         """
-        found = found_in(collection)
-        version = _version(collection, found)
+        version = stamp_of(collection)
         with self._lock:
             reading = self._readings.get(collection.number)
             if reading is not None and reading.version == version and not (is_wanted and reading.state == "cancelled"):
                 return reading
             if reading is not None:
                 reading.is_cancelled = True
-            reading = self._readings.pop(collection.number, None)
-            self._readings[collection.number] = reading = Reading(version, found)
+                del self._readings[collection.number]  # the newest are last
+            self._readings[collection.number] = reading = Reading(version, collection.sources)
             for number in list(self._readings)[:-MAX_KEPT]:
                 del self._readings[number]
         self._thread.submit(reading.run)
@@ -165,6 +170,12 @@ class Readings:
             raise UserError(reading.problem or "the reading was cancelled")
         return reading
 
+    def num_documents(self, collection: Collection) -> int | None:
+        """The documents that were read last; None if none were yet."""
+        with self._lock:
+            reading = self._readings.get(collection.number)
+        return None if reading is None or reading.corpus is None else len(reading.corpus)
+
     def cancel(self, collection: Collection) -> None:
         """Ends the reading of a collection; what was read so far is kept."""
         with self._lock:
@@ -178,16 +189,3 @@ class Readings:
             for reading in self._readings.values():
                 reading.is_cancelled = True
         self._thread.shutdown(wait=True, cancel_futures=True)
-
-
-def _version(collection: Collection, found: Found) -> str:
-    """What is the same as long as no file has changed."""
-    files: list[Any] = []
-    for candidate in found.candidates:
-        path: Path = candidate.file.path
-        try:
-            stat = path.stat()
-            files.append([str(path), stat.st_size, stat.st_mtime_ns])
-        except OSError:
-            files.append([str(path)])
-    return key_of(str(collection.sources), files, sorted(found.skipped))

@@ -11,7 +11,7 @@ from gptsmith.serve.parsing import body_bytes
 from gptsmith.serve.route import Route
 from gptsmith.serve.studio.data import document_routes, schemas
 from gptsmith.serve.studio.data.asked import API, collection_asked, number_asked, page_of
-from gptsmith.serve.studio.data.listing import about, files_of
+from gptsmith.serve.studio.data.listing import about, files_called, files_of
 from gptsmith.serve.studio.data.uploads import CHUNK_BYTES, GivenFile
 from gptsmith.serve.studio.state import StudioState
 
@@ -21,14 +21,13 @@ LogFields = dict[str, object]
 
 async def list_collections(state: StudioState, _: Request) -> Response:
     """All collections, the newest first."""
-    found = await asyncio.to_thread(lambda: [about(each) for each in state.studio.data.collections])
-    return JSONResponse({"collections": found})
+    return JSONResponse({"collections": await asyncio.to_thread(state.studio.data.listed)})
 
 
 async def make(state: StudioState, body: schemas.NewCollection, _: LogFields) -> Response:
     """A new collection."""
-    made = await asyncio.to_thread(state.studio.data.collections.make, body.name, body.path)
-    return JSONResponse(await asyncio.to_thread(about, made))
+    data = state.studio.data
+    return JSONResponse(await asyncio.to_thread(lambda: about(data.collections.make(body.name, body.path))))
 
 
 async def rename(state: StudioState, body: schemas.Rename, _: LogFields) -> Response:
@@ -39,7 +38,7 @@ async def rename(state: StudioState, body: schemas.Rename, _: LogFields) -> Resp
 
 async def delete(state: StudioState, body: schemas.Named, _: LogFields) -> Response:
     """Deletes a collection."""
-    await asyncio.to_thread(state.studio.data.collections.delete, body.name)
+    await asyncio.to_thread(state.studio.data.delete, body.name)
     return JSONResponse({})
 
 
@@ -49,6 +48,14 @@ async def list_files(state: StudioState, request: Request) -> Response:
     found = await asyncio.to_thread(files_of, collection)
     unfinished = await asyncio.to_thread(state.studio.data.uploads.unfinished, collection)
     return JSONResponse({**page_of(found, request), "unfinished": unfinished})
+
+
+async def delete_files(state: StudioState, body: schemas.DeleteFiles, _: LogFields) -> Response:
+    """Deletes uploaded files."""
+    data = state.studio.data
+    collection = data.collections.get(body.name)
+    await asyncio.to_thread(lambda: data.uploads.delete(collection, files_called(collection, body.paths)))
+    return JSONResponse({})
 
 
 async def begin(state: StudioState, body: schemas.BeginUpload, _: LogFields) -> Response:
@@ -87,6 +94,7 @@ ROUTES = (
     Route(f"{API}/rename", "POST", rename, request_schema=schemas.Rename),
     Route(f"{API}/delete", "POST", delete, request_schema=schemas.Named),
     Route(f"{API}/files", "GET", list_files),
+    Route(f"{API}/files/delete", "POST", delete_files, request_schema=schemas.DeleteFiles),
     Route(f"{API}/uploads", "POST", begin, request_schema=schemas.BeginUpload),
     Route(f"{API}/uploads/cancel", "POST", cancel, request_schema=schemas.CancelUpload),
     Route(f"{API}/uploads/{{upload}}", "PUT", receive),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gptsmith.serve.studio.data.audits import Audits
 from gptsmith.serve.studio.data.collections import Collection, Collections
+from gptsmith.serve.studio.data.listing import about
 from gptsmith.serve.studio.data.made import Made, made_by
 from gptsmith.serve.studio.data.reading import Readings
 from gptsmith.serve.studio.data.recipes import Recipes
@@ -18,6 +21,7 @@ class Data:
 
     def __init__(self, place: Place, database: Database, jobs: Jobs) -> None:
         self.collections, self.uploads = Collections(place, database), Uploads(database)
+        self.uploads.sweep(self.collections)
         self.readings, self.recipes = Readings(), Recipes(database)
         self.audits = Audits(database, jobs)
 
@@ -37,6 +41,24 @@ class Data:
         if not recipe.changed:
             return Made(str(collection.sources), None, recipe.redacts)
         return made_by(collection, recipe, self.readings.read(collection))
+
+    def listed(self) -> list[dict[str, Any]]:
+        """All collections for a list, with the number of documents of those that were read (else None)."""
+        return [
+            {**about(collection), "num_documents": self.readings.num_documents(collection)}
+            for collection in self.collections
+        ]
+
+    def delete(self, name: str) -> None:
+        """Deletes a collection with all that is made of it, and ends what is being done with it.
+
+        Raises:
+            ApiError: there is none of that name.
+        """
+        collection = self.collections.get(name)
+        self.readings.cancel(collection)
+        self.audits.cancel(collection)
+        self.collections.delete(name)
 
     def close(self) -> None:
         """Ends its use."""

@@ -12,8 +12,7 @@ import errno
 import os
 import secrets
 import threading
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -60,8 +59,15 @@ class Uploads:
     """The uploads of a studio."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
-        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._database, self._lock = database, threading.Lock()
+
+    def sweep(self, collections: Iterable[Collection]) -> None:
+        """Clears away what was being written when a studio was killed, and is not acknowledged."""
+        for collection in collections:
+            kept = {upload["id"] for upload in self.unfinished(collection)}
+            for path in collection.uploading.glob("*"):
+                if path.name not in kept:
+                    path.unlink()
 
     def begin(self, collection: Collection, files: Sequence[GivenFile], num_bytes: int) -> list[dict[str, Any]]:
         """Where each of some files goes on. Nothing of one that is there already is sent again.
@@ -96,8 +102,15 @@ class Uploads:
             return {"path": str(path), "offset": file.num_bytes, "upload": None, "is_whole": True}
         if file.num_bytes <= SMALL_BYTES:
             return {"path": str(path), "offset": 0, "upload": None, "is_whole": False}
-        upload = self._upload(collection, path, file)
-        offset = (collection.uploading / upload).stat().st_size
+        with self._lock:
+            upload = self._upload(collection, path, file)
+            offset = (collection.uploading / upload).stat().st_size
+            if offset == file.num_bytes:  # a studio was killed before it gave the file its name
+                try:
+                    self._finish(collection, upload, path, file.modified_ms)
+                except UserError as error:
+                    return {"problem": str(error)}
+                return {"path": str(path), "offset": offset, "upload": None, "is_whole": True}
         return {"path": str(path), "offset": offset, "upload": upload, "is_whole": False}
 
     def _upload(self, collection: Collection, path: PurePosixPath, file: GivenFile) -> str:
@@ -141,7 +154,7 @@ class Uploads:
             ApiError: there is no such upload, or it goes on at another offset.
             UserError: the disk is full; what arrived before is kept.
         """
-        with self._locks[upload]:
+        with self._lock:
             row = self._database.row("SELECT * FROM uploads WHERE id = ? AND collection = ?", upload, collection.number)
             temporary = collection.uploading / upload
             if row is None or not temporary.exists():
@@ -154,15 +167,19 @@ class Uploads:
             with writing(temporary):
                 _append(temporary, size, data)
             if is_whole := size + len(data) == row["num_bytes"]:
-                path = PurePosixPath(row["path"])
-                _put(temporary, collection, path, row["modified_ms"])
-                sync_folder((collection.sources / path).parent)
-                self._forget(upload)
+                self._finish(collection, upload, PurePosixPath(row["path"]), row["modified_ms"])
         return {"offset": size + len(data), "is_whole": is_whole}
+
+    def _finish(self, collection: Collection, upload: str, path: PurePosixPath, modified_ms: int) -> None:
+        """Gives a file that has arrived its name."""
+        _put(collection.uploading / upload, collection, path, modified_ms)
+        with writing(collection.sources):
+            sync_folder((collection.sources / path).parent)
+        self._forget(upload)
 
     def cancel(self, collection: Collection, upload: str) -> None:
         """Throws away what has arrived of a large file."""
-        with self._locks[upload]:
+        with self._lock:
             if any(one["id"] == upload for one in self.unfinished(collection)):
                 (collection.uploading / upload).unlink(missing_ok=True)
             self._forget(upload)
@@ -170,7 +187,17 @@ class Uploads:
     def _forget(self, upload: str) -> None:
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM uploads WHERE id = ?", (upload,))
-        self._locks.pop(upload, None)
+
+    def delete(self, collection: Collection, files: Iterable[Path]) -> None:
+        """Deletes files that were uploaded.
+
+        Raises:
+            UserError: they are a person's own.
+        """
+        _require_own(collection)
+        with writing(collection.sources):
+            for file in files:
+                file.unlink(missing_ok=True)
 
     def unpack(self, collection: Collection, pack: bytes) -> list[dict[str, Any]]:
         """Puts the small files of a pack into a collection.

@@ -13,7 +13,8 @@ from gptsmith.base.layers import Layer, layered
 from gptsmith.model.config import GPTConfig
 from gptsmith.serve.studio.train.offered_settings import is_offered
 from gptsmith.serve.studio.train.schemas import Wish
-from gptsmith.train.request import FinetuneRequest, PlanRequest, PretrainRequest
+from gptsmith.train.plan_request import PlanRequest
+from gptsmith.train.request import FinetuneRequest, PretrainRequest
 from gptsmith.train.resolve import given_layers, settings_before_data
 from gptsmith.train.run_settings import FinetuneSettings
 

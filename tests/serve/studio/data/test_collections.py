@@ -24,7 +24,19 @@ def test_a_collection_is_made_renamed_and_deleted(studio: Opened) -> None:
     (home / "files" / "a.txt").write_text("Dear Anna")
     (found,) = studio.get("data")["collections"]
     assert (found["name"], found["num_files"], found["num_bytes"], found["kind"]) == ("post", 1, 9, "text")
+    assert found["num_documents"] is None
+    (home / "files" / "b.jsonl").write_text('{"prompt": "Hot?", "response": "Very, my friend."}')
+    assert studio.get("data")["collections"][0]["kind"] == "chat"
+    (home / "files" / "a.txt").write_text("Dear Anna. " * 9)
+    assert studio.get("data")["collections"][0]["kind"] == "text", "most of it is no records"
+    (home / "files" / "b.jsonl").unlink()
+    studio.server.studio.data.readings.read(studio.server.studio.data.collections.get("post"))
+    assert studio.get("data")["collections"][0]["num_documents"] == 1
+    studio.post("data/files/delete", name="post", paths=["../../x", "missing"])
+    assert studio.get("data/files?name=post")["num_items"] == 1
     assert studio.server.studio.data.arguments("post") == [str(home / "files")]
+    studio.post("data/files/delete", name="post", paths=["a.txt"])
+    assert studio.get("data/files?name=post")["num_items"] == 0
     studio.post("data/delete", name="post")
     assert studio.get("data")["collections"] == []
     assert not home.exists()
@@ -44,6 +56,7 @@ def test_a_path_is_used_where_it_may_be(studio: Opened, tmp_path: Path) -> None:
     assert (
         studio.ask("POST", "/studio/api/data/uploads", {"name": "mine", "files": files, "num_bytes": 1}).status == 400
     )
+    assert studio.ask("POST", "/studio/api/data/files/delete", {"name": "mine", "paths": ["a.txt"]}).status == 400
     studio.post("data/delete", name="mine")
     assert (texts / "a.txt").read_text() == "abc"
 
@@ -53,11 +66,18 @@ def test_there_is_nothing_of_a_name_that_is_not_known(studio: Opened, path: str)
     assert studio.ask("GET", f"/studio/api/{path}").status == 404
 
 
-def test_what_was_being_deleted_is_cleared_away(tmp_path: Path) -> None:
+def test_files_of_a_database_that_was_lost_are_collections_again(tmp_path: Path) -> None:
     place = Place(tmp_path)
     database = Database(place.database)
     kept = Collections(place, database).make("kept")
-    (place.data / "left").mkdir()
+    (kept.sources / "a.txt").write_text("abc")
+    (place.data / "being made").mkdir()
     Collections(place, database)
     assert [path.name for path in place.data.iterdir()] == [kept.home.name]
-    assert Collections(place, database).make("left").home.name == "left"
+    database.close()
+    place.database.unlink()
+    again = Collections(place, Database(place.database))
+    assert [(each.name, each.sources) for each in again] == [("kept", kept.sources)]
+    assert (kept.sources / "a.txt").read_text() == "abc"
+    again.delete("kept")
+    assert list(place.data.iterdir()) == []

@@ -40,7 +40,7 @@ def put(path: str) -> Path | None:
 @example("/etc/passwd")
 @example("C:\\Windows\\x.txt")
 @example("a/../../b")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_path_stays_inside_and_every_file_system_takes_it(path: str) -> None:
     found = put(path)
     if found is None:
@@ -61,7 +61,7 @@ def test_a_path_stays_inside_and_every_file_system_takes_it(path: str) -> None:
 @example("a:b.txt", "a_b.txt")
 @example("x/../a.txt", "a.txt")
 @example("a" * 300 + "1.txt", "a" * 300 + "2.txt")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_different_paths_never_meet(one: str, other: str) -> None:
     if unicodedata.normalize("NFC", one) != unicodedata.normalize("NFC", other) and put(one) is not None:
         assert put(one) != put(other)
@@ -79,7 +79,7 @@ def test_what_is_no_file_is_refused(path: str) -> None:
 
 
 @given(st.text(SIGNS, max_size=120))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_collection_has_a_name_that_can_be_read_and_a_folder_that_can_be_made(given_name: str) -> None:
     try:
         name = collection_name(given_name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptsmith.base.cache_folder import default_cache
-from gptsmith.base.errors import DataError
+from gptsmith.base.errors import DataError, UserError
 from gptsmith.data.care.cleaning import Cleaning
 from gptsmith.data.corpus import read_corpus
 from gptsmith.data.examples import ExampleReading, read_examples, read_shape
 from gptsmith.data.settings import DataSettings
 from gptsmith.serve.errors import ApiError
-from gptsmith.serve.studio.data import documents
+from gptsmith.serve.studio.data import documents, made
 from gptsmith.serve.studio.data.collections import Collection
 from gptsmith.serve.studio.data.made import checked_edit
 from gptsmith.serve.studio.data.recipes import Edit
@@ -126,23 +128,23 @@ CHANGES = st.lists(
 @settings(max_examples=20, deadline=None, derandomize=True)
 def test_what_is_trained_on_is_what_is_shown(mended: Mended, changes: list[tuple[Any, ...]]) -> None:
     recipes, collection = mended.data.recipes, mended.collection
-    made: list[int] = []
+    done: list[int] = []
     for kind, *values in changes:
         name = mended.names[values[0] % len(mended.names)]
         if kind == "exclude":
-            made.append(mended.exclude(name))
+            done.append(mended.exclude(name))
         elif kind == "redact":
-            made.append(recipes.add(collection, "redact", {"is_on": values[0]}))
-        elif kind == "undo" and made:
-            recipes.undo(collection, made.pop(values[0] % len(made)))
+            done.append(recipes.add(collection, "redact", {"is_on": values[0]}))
+        elif kind == "undo" and done:
+            recipes.undo(collection, done.pop(values[0] % len(done)))
         elif kind == "edit":
-            record = documents.editable(mended.reading, recipes.recipe(collection), name).record
-            field = "text"
-            made.append(mended.edit(name, values[1] if record is None else {**record, field: values[1]}))
+            before = documents.editable(mended.reading, recipes.recipe(collection), name)
+            is_text = documents.record_as_text(before) is None
+            done.append(mended.edit(name, values[1] if is_text else {**(before.record or {}), "text": values[1]}))
     try:
         assert mended.read() == mended.shown()
     finally:
-        for number in made:
+        for number in done:
             recipes.undo(collection, number)
 
 
@@ -206,3 +208,44 @@ def test_a_label_is_mended_though_the_text_stays(tmp_path: Path) -> None:
     ]
     assert mended.read() == mended.shown()
     assert {path.name for path in Path(source).rglob("*.*")} == {"d.csv.jsonl", "e.csv", "f.csv"}
+
+
+def test_a_long_document_is_shown_in_windows_that_join(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "Größe 😀 and iron. " * 700
+    mended = Mended(tmp_path, {"a.txt": text})
+    recipe = mended.data.recipes.recipe(mended.collection)
+    monkeypatch.setattr(documents, "WINDOW", 1001)
+    for long_bytes in (1 << 20, 100):
+        monkeypatch.setattr(documents, "LONG_BYTES", long_bytes)
+        seen, start, size = "", 0, 1
+        while start < size:
+            window = documents.shown(mended.collection, mended.reading, recipe, mended.names[0], start)
+            seen += window["text"]
+            start, size = window["stop"], window["size"]
+        assert seen == text
+
+
+def test_the_source_is_shown_where_it_is_text(tmp_path: Path) -> None:
+    mended = Mended(tmp_path, {"a.html": "<p>Iron &amp; coal</p>", "d.csv": FILES["d.csv"]})
+    recipe = mended.data.recipes.recipe(mended.collection)
+    shown = {
+        window["text"]: window["source"]
+        for window in (documents.shown(mended.collection, mended.reading, recipe, name, 0) for name in mended.names)
+    }
+    assert shown["Iron & coal"] == "<p>Iron &amp; coal</p>"
+    assert shown["Bad iron"].strip() == "Bad iron,0"
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mended = Mended(tmp_path, {"a.txt": "one", "b.txt": "two"})
+    mended.edit(mended.names[0], "three")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(made, "sync_file", full)
+    with pytest.raises(UserError, match="no room on the disk"):
+        mended.data.arguments("texts")
+    assert list((mended.collection.home / "made").iterdir()) == []
+    monkeypatch.undo()
+    assert mended.read() == mended.shown()

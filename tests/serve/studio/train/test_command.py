@@ -22,7 +22,8 @@ from gptsmith.serve.studio.train.command import (
 )
 from gptsmith.serve.studio.train.offered_settings import offered_settings
 from gptsmith.serve.studio.train.schemas import Wish
-from gptsmith.train.request import FinetuneRequest, PlanRequest, PretrainRequest
+from gptsmith.train.plan_request import PlanRequest
+from gptsmith.train.request import FinetuneRequest, PretrainRequest
 
 VALUES: dict[str, tuple[Any, ...]] = {
     "preset": ("gpt2",), "params": ("3M",), "tokenizer": ("bytes", "characters"), "seed": ("7", -1, 0),
