@@ -12,6 +12,12 @@ from typing import Any
 from gptsmith.base.json_text import json_text
 
 PALETTE = "palette.css"
+CHARTS_STYLE = "charts.css"
+CHARTS = ("charts.js", "curves.js", "story.js")
+"""The scripts that draw runs, joined in this order."""
+LOG = "log.js"
+"""What knows a log that grows."""
+CHARTS_EXPORTS = ("Curves", "addNews", "emptyLog", "newLog", "showEvents", "showPlan", "showSamples")
 ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
     "%3Cpath d='M2 3c3 9 6 9 12 10' fill='none' stroke='%233b78bd' stroke-width='2.5'/%3E%3C/svg%3E"
@@ -60,7 +66,7 @@ def page(
         data: what the scripts read with `pageData()`, as JSON.
         may_fetch: whether the scripts may ask the server that the page came from.
     """
-    style = _file(PALETTE) + _file("page.css")
+    style = "".join(map(_file, (PALETTE, CHARTS_STYLE, "page.css")))
     script = "\n".join(map(_file, scripts))
     policy = "; ".join(
         [
@@ -93,6 +99,11 @@ def page(
         tail += f'<script type="module">{script}</script>\n'
     body = f"<body>\n<main>\n{main}\n</main>\n{tail}</body>"
     return f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n{body}\n</html>\n'
+
+
+def charts_module() -> str:
+    """The scripts that draw runs, as one module for pages of several files."""
+    return "\n".join([*map(_file, (*CHARTS, LOG)), f"export {{ {', '.join(CHARTS_EXPORTS)} }};\n"])
 
 
 def json_in_html(value: Any) -> str:

@@ -103,7 +103,7 @@ function detailsOf(details) {
 function grid(columns, rows) {
   return make(
     "div",
-    { class: "scroll" },
+    { class: "scroll", tabindex: 0 },
     make(
       "table",
       {},

@@ -18,29 +18,7 @@ async function ask(path) {
 
 function newRun(name) {
   const index = [...Array(runs.size).keys()].find((i) => ![...runs.values()].some((run) => run.index === i)) ?? runs.size;
-  return { name, index, color: index % 8, dashed: index % 16 >= 8, chosen: false, settings: [], ...nothing() };
-}
-
-function nothing() {
-  return { offset: 0, curves: {}, samples: [], events: [], num_events_left_out: 0 };
-}
-
-/** Adds what is new in a run's log. */
-function add(run, news) {
-  for (const [name, [steps, values]] of Object.entries(news.curves)) {
-    const curve = (run.curves[name] ??= [[], []]);
-    // A run that went back to an earlier step leaves what it had there.
-    while (curve[0].length && curve[0].at(-1) >= steps[0]) curve.forEach((column) => column.pop());
-    curve[0].push(...steps);
-    curve[1].push(...values);
-  }
-  const firstStep = news.samples[0]?.step;
-  if (typeof firstStep === "number") run.samples = run.samples.filter(({ step }) => !(step >= firstStep));
-  run.samples.push(...news.samples);
-  run.events.push(...news.events);
-  run.num_events_left_out += news.num_events_left_out;
-  run.num_steps = news.num_steps;
-  run.offset = news.offset;
+  return { ...newLog(name, index), index, chosen: false, settings: [] };
 }
 
 /** Asks what there is, and fetches what is new of the chosen runs; says whether anything is. */
@@ -62,7 +40,7 @@ async function update() {
       changed = true;
     }
     const run = runs.get(row.name);
-    if (row.num_bytes < run.offset) Object.assign(run, nothing());
+    if (row.num_bytes < run.offset) Object.assign(run, emptyLog());
     if (JSON.stringify(row.plan) !== JSON.stringify(run.plan)) changed = true;
     run.plan = row.plan;
     run.settings = row.settings;
@@ -76,7 +54,7 @@ async function update() {
     if (run.chosen && run.numBytes > run.offset) {
       const news = await ask(`run.json?${new URLSearchParams({ name: run.name, offset: run.offset })}`);
       changed ||= news.offset > run.offset;
-      add(run, news);
+      addNews(run, news);
     }
   }
   return changed;

@@ -7,11 +7,12 @@ from pathlib import Path
 from starlette.responses import Response
 
 from gptsmith import pages
-from gptsmith.pages.shell import PALETTE
+from gptsmith.pages.shell import CHARTS_STYLE, PALETTE, charts_module
 from gptsmith.serve.errors import ApiError
 
 FOLDER = Path(__file__).parent / "page"
 INDEX = "index.html"
+CHARTS = "charts.js"
 KINDS = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -23,12 +24,13 @@ KINDS = {
 
 
 class PageFiles:
-    """The files of a folder, and of those in it, that a browser may have, with the colours of all pages."""
+    """The files of a folder, and of those in it, that a browser may have, with the colours and charts of all pages."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         found = sorted(path for path in folder.rglob("*") if path.suffix in KINDS and path.is_file())
         self.files = {path.relative_to(folder).as_posix(): path for path in found}
-        self.files[PALETTE] = Path(pages.__file__).with_name(PALETTE)
+        self.files |= {name: Path(pages.__file__).with_name(name) for name in (PALETTE, CHARTS_STYLE)}
+        self.made = {CHARTS: charts_module().encode()}
 
     def file(self, name: str) -> Response:
         """A file by its path in the folder.
@@ -36,7 +38,8 @@ class PageFiles:
         Raises:
             ApiError: there is none.
         """
-        path = self.files.get(name)
-        if path is None:
+        if name not in self.files and name not in self.made:
             raise ApiError(404, "there is no such file", code="not_found")
-        return Response(path.read_bytes(), headers={"Cache-Control": "no-cache", "Content-Type": KINDS[path.suffix]})
+        content = self.made[name] if name in self.made else self.files[name].read_bytes()
+        headers = {"Cache-Control": "no-cache", "Content-Type": KINDS[Path(name).suffix]}
+        return Response(content, headers=headers)

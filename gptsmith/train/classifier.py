@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gptsmith.convert.load import Loaded
-from gptsmith.convert.open import OpenedModel
 from gptsmith.data.shapes.labelled import LabelledExample
+from gptsmith.run.lineage import HasLineage
 from gptsmith.text.chat_template import default_template
 from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import KINDS, ObjectiveSettings
 from gptsmith.train.samples import Sample
 
 
-def labelling_objective(run: OpenedModel) -> ObjectiveSettings | None:
+def labelling_objective(run: HasLineage) -> ObjectiveSettings | None:
     """The objective by which a model was tuned on labels; None if it predicts none."""
     training = run.training()
     objective = None if training is None else KINDS.validate(training.settings["train"]["objective"])

@@ -18,7 +18,7 @@ from gptsmith.base.hints import shell_command
 from gptsmith.base.runlog import RunLog
 from gptsmith.pages.compression import compression
 from gptsmith.pages.figures import figures
-from gptsmith.pages.shell import Html, element, page, section, table
+from gptsmith.pages.shell import CHARTS, Html, element, page, section, table
 from gptsmith.run.folder import COMPRESSION, Run
 from gptsmith.run.privacy_claim import claim_in_a_line, claim_of
 from gptsmith.train.planning.outlook import LEAD, outlook
@@ -26,7 +26,7 @@ from gptsmith.train.report_by_heart import by_heart_section
 from gptsmith.train.report_inside import inside_section
 from gptsmith.train.search.trials import search_figures
 
-SCRIPTS = ("charts.js", "curves.js", "story.js", "search.js", "compression.js", "report.js")
+SCRIPTS = (*CHARTS, "search.js", "compression.js", "report.js")
 REPORT = "report.html"
 MAX_TEXT_CHARACTERS = 100_000
 FILES_SHOWN = 20

@@ -18,12 +18,12 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.hints import shell_command
 from gptsmith.base.runlog import rows_of
 from gptsmith.pages.figures import figures
-from gptsmith.pages.shell import Html, element, json_in_html, page, section
+from gptsmith.pages.shell import CHARTS, LOG, Html, element, json_in_html, page, section
 from gptsmith.train.report import REPORT, run_folder
 from gptsmith.workflows.watched_runs import described_run, listing
 
 LOOPBACK = "127.0.0.1"
-SCRIPTS = ("charts.js", "curves.js", "story.js", "watch.js")
+SCRIPTS = (*CHARTS, LOG, "watch.js")
 COLUMNS = {
     "run": "the run folder's name; ticked runs are drawn below",
     "status": "training, how it ended, or for how long its log has been silent",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.json_text import json_text
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 BUSY_S = 10.0
@@ -97,6 +99,16 @@ class Database:
     def row(self, query: str, *values: Any) -> dict[str, Any] | None:
         """The first row that a query gives; None if there is none."""
         return next(iter(self.rows(query, *values)), None)
+
+    def setting(self, name: str) -> Any:
+        """A setting of the studio; None if it is not set."""
+        row = self.row("SELECT value FROM settings WHERE name = ?", name)
+        return None if row is None else json.loads(row["value"])
+
+    def set(self, name: str, value: Any) -> None:
+        """Keeps a setting."""
+        with self.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json_text(value)))
 
     def close(self) -> None:
         """Ends its use."""

@@ -8,6 +8,8 @@ from gptsmith.serve.studio.data import routes as data
 from gptsmith.serve.studio.improve import routes as improve
 from gptsmith.serve.studio.jobs import routes as jobs
 from gptsmith.serve.studio.marks import routes as marks
+from gptsmith.serve.studio.run_folders import routes as runs
+from gptsmith.serve.studio.take_along import routes as take_along
 from gptsmith.serve.studio.train import routes as train
 
 STUDIO_ROUTES = (
@@ -15,6 +17,8 @@ STUDIO_ROUTES = (
     *data.ROUTES,
     *jobs.ROUTES,
     *marks.ROUTES,
+    *runs.ROUTES,
+    *take_along.ROUTES,
     *talk.ROUTES,
     *improve.ROUTES,
     *train.ROUTES,

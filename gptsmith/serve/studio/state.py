@@ -12,6 +12,9 @@ from gptsmith.serve.studio.improve.writing import PairWriter
 from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.marks.marks import Marks
 from gptsmith.serve.studio.place import Place
+from gptsmith.serve.studio.run_folders.changes import RunChanges
+from gptsmith.serve.studio.run_folders.rows import Runs
+from gptsmith.serve.studio.take_along.copies import Copies
 from gptsmith.serve.studio.tickets import Tickets
 from gptsmith.serve.studio.train.training import Training
 
@@ -24,6 +27,9 @@ class Studio:
         tickets: let a browser open one address by a link, which carries no token.
         data: collections of texts.
         jobs: what runs in processes of its own.
+        runs: the folders of models that were made.
+        run_changes: what people do with them.
+        copies: those for other programs.
         marks: what people said about answers.
         improvements: models that are tuned by them, and judged blind.
         pair_writer: writes the pairs that are judged.
@@ -35,6 +41,9 @@ class Studio:
     tickets: Tickets = field(default_factory=Tickets)
     data: Data = field(init=False)
     jobs: Jobs = field(init=False)
+    runs: Runs = field(init=False)
+    run_changes: RunChanges = field(init=False)
+    copies: Copies = field(init=False)
     marks: Marks = field(init=False)
     improvements: Improvements = field(init=False)
     pair_writer: PairWriter = field(init=False)
@@ -42,6 +51,9 @@ class Studio:
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.database, self.place)
+        self.runs = Runs(self.place, self.database, self.jobs)
+        self.run_changes = RunChanges(self.place, self.database, self.jobs, self.runs)
+        self.copies = Copies(self.place, self.jobs, self.runs)
         self.data = Data(self.place, self.database, self.jobs)
         self.marks = Marks(self.database)
         self.improvements = Improvements(self.database, self.jobs)

@@ -43,6 +43,6 @@ class Tickets:
             ApiError: it is not.
         """
         rest, _, ticket = request.url.query.rpartition("ticket=")
-        path = request.url.path + (f"?{rest.removesuffix('&')}" if rest else "")
+        path = request.scope["raw_path"].decode("ascii") + (f"?{rest.removesuffix('&')}" if rest else "")
         if not self.open(ticket, path):
             raise ApiError(401, "this link was opened already, or is more than a minute old", code="invalid_ticket")

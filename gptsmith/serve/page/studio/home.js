@@ -1,5 +1,125 @@
-import { el, fill } from "../element.js";
+/** Home: what runs now, and the family tree of the runs. */
 
-export async function show(place, { t }) {
-  fill(place, el("h1", {}, t("home.title")));
+import { el, fill, icon, iconButton, readableCount } from "../element.js";
+import { ACTIVE, jobRow } from "./jobs_list.js";
+import { about, duration, runState } from "./figures.js";
+import { openRunMenu } from "./run_actions.js";
+
+const EVERY_MS = 2000;
+const MOST_COMPARED = 8;
+/** From how many runs on they can be searched. */
+const MANY = 8;
+const RECENT_S = 86_400;
+const MOST_FAILED = 3;
+
+export async function show(place, studio) {
+  const { api, t } = studio;
+  const chosen = new Set();
+  const jobs = el("ul.jobs", { "aria-label": t("home.jobs") });
+  const search = el("input", { type: "search", placeholder: t("home.search"), "aria-label": t("home.search"), hidden: true, oninput: () => showRuns() });
+  const compare = el("button", { type: "button", hidden: true, onclick: () => studio.go("compared", ...chosen) });
+  const list = el("ul.runs", { "aria-label": t("home.runs") });
+  const silence = el("p.soft", { role: "status", hidden: true }, t("trouble.gone"));
+  fill(place,
+    el("div.row", {}, el("h1", {}, t("home.title")), el("span.space"), compare, search, el("a.button.primary", { href: "#/train" }, t("home.train"))),
+    silence, jobs, list);
+  let runs = [];
+  let shown = "";
+
+  const update = async () => take(await api.get("home"), true);
+
+  function take({ runs: news, jobs: newJobs }, isAsked = false) {
+    runs = news;
+    showJobs(jobs, newJobs, studio);
+    // What a person has open or is about to press stays where it is.
+    const signature = JSON.stringify(runs.map(({ age_s: _, job, ...rest }) => ({ ...rest, job: job?.state })));
+    if (isAsked || (signature !== shown && !document.querySelector(".beside"))) {
+      shown = signature;
+      showRuns();
+    }
+  }
+
+  function showRuns() {
+    search.hidden = runs.length <= MANY;
+    const words = search.value.trim().toLowerCase();
+    const found = words ? runs.filter(({ name }) => name.toLowerCase().includes(words)) : runs;
+    const focused = list.contains(document.activeElement) ? [document.activeElement.closest("li").dataset.run, document.activeElement.className] : null;
+    for (const name of chosen) if (!runs.some((run) => run.name === name)) chosen.delete(name);
+    fill(list, runs.length ? branches(found, words).map(([run, depth]) => runRow(run, depth)) : steps(t));
+    if (focused) [...list.children].find((row) => row.dataset.run === focused[0])?.querySelector(`[class="${focused[1]}"]`)?.focus({ preventScroll: true });
+    showCompare();
+  }
+
+  function showCompare() {
+    compare.hidden = chosen.size < 2;
+    compare.disabled = chosen.size > MOST_COMPARED;
+    compare.textContent = chosen.size > MOST_COMPARED ? t("home.tooMany", { count: MOST_COMPARED }) : t("home.compare", { count: chosen.size });
+  }
+
+  function runRow(run, depth) {
+    const tick = el("input", { type: "checkbox", checked: chosen.has(run.name), "aria-label": t("home.tick", { name: run.name }), onchange: ({ target }) => {
+      if (target.checked) chosen.add(run.name);
+      else chosen.delete(run.name);
+      showCompare();
+    } });
+    const more = iconButton("more", t("run.menu", { name: run.name }), () => openRunMenu(studio, more, run, update));
+    const row = el("li.run", { data: { run: run.name } },
+      tick,
+      el("div.what", {},
+        el("div.row", {},
+          el("a.name", { href: `#/runs/${encodeURIComponent(run.name)}`, dir: "auto" }, run.name),
+          run.kind && el("span.badge", {}, t(`kind.${run.kind}`)),
+          run.is_default && el("span.badge.accent", {}, t("home.default"))),
+        el("p.soft", {}, run.problem ?? about(t, run, readableCount)),
+        run.made_from && !run.is_listed && el("p.soft", { dir: "auto" }, t("home.from", { name: run.made_from }))),
+      el("div.state", { data: { state: run.state } }, el("span", {}, runState(t, run)), el("span.soft", {}, t("home.ago", { time: duration(t, run.age_s) }))),
+      more);
+    row.style.setProperty("--depth", Math.min(depth, 6));
+    return row;
+  }
+
+  await api.follow("home", (news) => take(news), { everyMs: EVERY_MS, onSilence: (isSilent) => { silence.hidden = !isSilent; } });
 }
+
+/** The runs as a tree: each behind the one that it was made from, with its depth. While searching, all are leaves. */
+function branches(runs, isSearch) {
+  if (isSearch) return runs.map((run) => [run, 0]);
+  const names = new Set(runs.map(({ name }) => name));
+  const children = Map.groupBy(runs, (run) => (run.is_listed && names.has(run.made_from) && run.made_from !== run.name ? run.made_from : null));
+  const rows = [];
+  const seen = new Set();
+  const walk = (parent, depth) => {
+    for (const run of children.get(parent) ?? []) {
+      if (seen.has(run.name)) continue;
+      seen.add(run.name);
+      rows.push([run, depth]);
+      walk(run.name, depth + 1);
+    }
+  };
+  walk(null, 0);
+  // Runs that say they were made from each other.
+  for (const run of runs) if (!seen.has(run.name)) rows.push([run, 0]);
+  return rows;
+}
+
+/** What waits and runs, and what failed lately. */
+function showJobs(list, jobs, studio) {
+  const now = Date.now() / 1000;
+  const failed = jobs.filter((job) => ["failed", "killed"].includes(job.state) && now - job.ended < RECENT_S).slice(0, MOST_FAILED);
+  const wanted = [...jobs.filter((job) => ACTIVE.includes(job.state)).reverse(), ...failed];
+  const rows = new Map([...list.children].map((row) => [row.dataset.job, row]));
+  const next = wanted.map((job) => {
+    const row = rows.get(job.id) ?? jobRow(studio);
+    row.dataset.job = job.id;
+    row.show(job);
+    return row;
+  });
+  if (next.length !== list.children.length || next.some((row, i) => list.children[i] !== row)) fill(list, next);
+  list.hidden = !next.length;
+}
+
+/** Three steps for somebody who has no runs yet. */
+const steps = (t) => el("li.card.steps", {},
+  el("h2", {}, t("home.begin")),
+  el("ol", {}, [["data", "data"], ["train", "train"], ["talk", "talk"]].map(([name, view]) =>
+    el("li.row", {}, el("a.button", { href: view === "talk" ? "talk" : `#/${view}` }, t(`${view}.title`), icon("right")), el("span", {}, t(`home.step.${name}`))))));

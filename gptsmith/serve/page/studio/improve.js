@@ -1,6 +1,7 @@
 /** Improve: which models have marks to learn from, and what came of earlier ones. */
 
 import { el, fill } from "../element.js";
+import { tried } from "./data_dialogs.js";
 import { showImprovement } from "./improve_one.js";
 import { recipeWords, stateWords } from "./improve_words.js";
 
@@ -30,22 +31,22 @@ function card(model, studio) {
   return el("section.card", { "aria-label": model.name },
     el("h2", { dir: "auto" }, model.name),
     el("p.soft", {}, marksWords(model.marks, t)),
-    model.recipe ? el("p", {}, recipeWords(model.recipe, t)) : el("p", {}, t("improve.too_few", missingGaps(model.missing))),
+    model.recipe ? el("p", {}, recipeWords(model.recipe, t)) : el("p", {}, t("improve.too_few", model.missing)),
     el("div.row", {}, action(model, studio)));
 }
 
-function action(model, { api, t, go, passing }) {
+function action(model, studio) {
+  const { api, t, go } = studio;
   if (model.open) return el("a.button", { href: `#/improve/${model.open}` }, t("improve.go_on"));
   if (!model.recipe) return el("a.button", { href: "#/talk" }, t("improve.to_talk"));
+  const begin = tried(studio, async () => {
+    const { improvement } = await api.post("improve", { model: model.name });
+    go("improve", improvement);
+  });
   const button = el("button.primary", { type: "button", onclick: async () => {
     button.disabled = true;
-    try {
-      const { improvement } = await api.post("improve", { model: model.name });
-      go("improve", improvement);
-    } catch (error) {
-      passing(error.message);
-      button.disabled = false;
-    }
+    await begin();
+    button.disabled = false;
   } }, t("improve.press"));
   return button;
 }
@@ -54,8 +55,6 @@ function marksWords(marks, t) {
   const sorts = Object.entries(marks).filter(([, count]) => count).map(([sort, count]) => t(`improve.${sort}`, { count }));
   return sorts.join(" · ");
 }
-
-const missingGaps = ({ thumbs, choices, edits }) => ({ thumbs, choices, edits });
 
 function table(improvements, t) {
   const head = ["improve.model", "improve.from", "improve.learnt", "improve.outcome"].map((name) => el("th", { scope: "col" }, t(name)));

@@ -3,6 +3,7 @@
 import { el, fill } from "../element.js";
 import { render } from "../markdown.js";
 import { forget, keep, kept } from "../memory.js";
+import { tried } from "./data_dialogs.js";
 
 /** So few pairs have no rate yet. */
 const FEW_PAIRS = 5;
@@ -85,16 +86,10 @@ export class Judging {
     if (this.isBusy || typeof this.number !== "number") return;
     this.isBusy = true;
     for (const button of this.buttons) button.disabled = true;
-    try {
-      const news = await this.studio.api.post("improve/judge", { improvement: this.studio.about[0], pair: this.number, choice });
-      this.isBusy = false;
-      this.onNews(news);
-    } catch (error) {
-      if (!this.studio.signal.aborted) this.studio.passing(error.message);
-    } finally {
-      this.isBusy = false;
-      for (const button of this.buttons) button.disabled = typeof this.number !== "number";
-    }
+    const news = await tried(this.studio, () => this.studio.api.post("improve/judge", { improvement: this.studio.about[0], pair: this.number, choice }))();
+    this.isBusy = false;
+    for (const button of this.buttons) button.disabled = false;
+    if (news) this.onNews(news);
   }
 
   showPrompts() {
@@ -102,19 +97,15 @@ export class Judging {
     const memory = `improve.prompts.${about[0]}`;
     const typed = el("textarea", { rows: 4, dir: "auto", "aria-label": t("improve.prompts_label"), value: kept("sessionStorage", memory) ?? "",
       oninput: () => keep("sessionStorage", memory, typed.value) });
-    const add = async () => {
+    const add = tried(this.studio, async () => {
       const prompts = typed.value.split("\n").map((line) => line.trim()).filter(Boolean);
       if (!prompts.length) return;
-      try {
-        const news = await api.post("improve/prompts", { improvement: about[0], prompts });
-        forget("sessionStorage", memory);
-        typed.value = "";
-        if (news.num_learnt) passing(t("improve.prompts_learnt", { count: news.num_learnt }));
-        this.onNews(news);
-      } catch (error) {
-        passing(error.message);
-      }
-    };
+      const news = await api.post("improve/prompts", { improvement: about[0], prompts });
+      forget("sessionStorage", memory);
+      typed.value = "";
+      if (news.num_learnt) passing(t("improve.prompts_learnt", { count: news.num_learnt }));
+      this.onNews(news);
+    });
     this.promptCount = el("p.soft");
     fill(this.prompts, el("summary", {}, el("h2", {}, t("improve.prompts"))), this.promptCount, el("p", {}, t("improve.prompts_lead")), typed,
       el("div.row", {}, el("button", { type: "button", onclick: add }, t("improve.prompts_add"))));

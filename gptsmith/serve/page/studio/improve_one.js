@@ -1,6 +1,7 @@
 /** One improvement: it is trained, judged blind pair by pair, and its verdict. */
 
 import { el, fill, readableSeconds } from "../element.js";
+import { confirmed, tried } from "./data_dialogs.js";
 import { Judging } from "./improve_judging.js";
 import { readableP, recipeWords } from "./improve_words.js";
 
@@ -31,13 +32,12 @@ export async function showImprovement(place, studio) {
     fill(body, el("section.card", { data: { state } }, parts));
   }
 
-  async function act(action) {
-    try {
-      update(await api.post("improve/do", { improvement: studio.about[0], action }));
-    } catch (error) {
-      studio.passing(error.message);
-    }
-  }
+  const act = tried(studio, async (action) => {
+    if (action !== "remove") return update(await api.post("improve/do", { improvement: studio.about[0], action }));
+    if (!await confirmed(t("improve.ask_remove", { run: title.textContent }), { button: t("improve.remove"), t })) return undefined;
+    await api.remove(path);
+    return studio.go("improve");
+  });
 
   fill(place, el("p", {}, el("a", { href: "#/improve" }, t("improve.all"))), title, about, body);
   judging.act = act;
@@ -62,7 +62,7 @@ function endedParts({ state, training }, t, act) {
   return [
     el("h2", {}, t(`improve.state_${state}`)),
     training?.message && el("p.text", { role: "alert", dir: "auto" }, training.message),
-    el("div.row", {}, el("button", { type: "button", onclick: () => act("retry") }, t("improve.retry"))),
+    el("div.row", {}, el("button", { type: "button", onclick: () => act("retry") }, t("improve.retry")), removeButton(t, act)),
   ];
 }
 
@@ -78,9 +78,12 @@ function verdictParts(news, { t }, act) {
     el("div.row", {},
       el("a.button", { href: "#/talk" }, t("improve.to_talk")),
       news.can_undo && el("button", { type: "button", onclick: () => act("undo") }, t("improve.undo", { model })),
-      state === "stopped" && el("button.primary", { type: "button", onclick: () => act("go_on") }, t("improve.judge_on"))),
+      state === "stopped" && el("button.primary", { type: "button", onclick: () => act("go_on") }, t("improve.judge_on")),
+      removeButton(t, act)),
   ];
 }
+
+const removeButton = (t, act) => el("button", { type: "button", onclick: () => act("remove") }, t("improve.remove"));
 
 function chance({ state, figures, num_more: more }, t) {
   if (state === "alike") return t("improve.why_alike");

@@ -1,5 +1,86 @@
-import { el, fill } from "../element.js";
+/** The view of a run: how far it is, its curves, what it writes, and what it was made with. */
 
-export async function show(place, { t }) {
-  fill(place, el("h1", {}, t("home.title")));
+import { addNews, Curves, emptyLog, newLog, showEvents, showPlan, showSamples } from "../charts.js";
+import { el, fill, iconButton, readableCount } from "../element.js";
+import { ACTIVE, jobRow } from "./jobs_list.js";
+import { about, runState } from "./figures.js";
+import { openRunMenu, resumeRun } from "./run_actions.js";
+import { tried } from "./data_dialogs.js";
+
+const EVERY_MS = 1500;
+
+export async function show(place, studio) {
+  const { api, t } = studio;
+  const [name] = studio.about;
+  const path = `runs/${encodeURIComponent(name)}`;
+  const log = newLog(name);
+  let run = null;
+  const more = iconButton("more", t("run.menu", { name }), () => openRunMenu(studio, more, run, changed), { hidden: true });
+  const resume = el("button", { type: "button", hidden: true, onclick: tried(studio, () => resumeRun(studio, run, () => {})) }, t("run.resume"));
+  const state = el("p.soft", { role: "status" });
+  const lineage = el("p.soft", { dir: "auto" });
+  const job = jobRow(studio, { isTitled: false });
+  const jobs = el("ul.jobs", { hidden: true }, job);
+  const part = (id) => el("section.part", { hidden: true, data: { part: id } }, el("h2", {}, t(`run.${id}`)));
+  const [curves, samples, plan, events] = ["curves", "samples", "plan", "events"].map(part);
+  const charts = new Curves(curves, false);
+  const settings = el("pre", { tabIndex: 0, "aria-label": t("run.settings") });
+  const report = el("button", { type: "button", hidden: true, onclick: tried(studio, openReport) }, t("run.report"));
+  fill(place,
+    el("div", {}, el("a", { href: "#/" }, t("home.title"))),
+    el("div.row", {}, el("h1.name", { dir: "auto" }, name), el("span.space"), resume, report, more),
+    el("div", {}, state, lineage), jobs, curves, samples, plan, events,
+    el("details", { hidden: true }, el("summary", {}, t("run.settings")), settings));
+
+  async function openReport() {
+    const opened = open("", "_blank");
+    const address = await api.link(`report/${encodeURIComponent(name)}`);
+    if (opened) opened.location.replace(address);
+    else location.assign(address);
+  }
+
+  function changed(newName) {
+    if (newName === null) studio.go("");
+    else if (newName !== name) studio.go("runs", newName);
+  }
+
+  function take(news) {
+    const newest = news.job;
+    jobs.hidden = !newest || newest.lane !== "train" || newest.state === "done";
+    if (newest) job.show(newest);
+    run = news.run;
+    if (!run) {
+      state.textContent = newest && ACTIVE.includes(newest.state) ? t("run.coming") : t("run.none");
+      return;
+    }
+    more.hidden = false;
+    resume.hidden = !run.can_resume;
+    report.hidden = !news.offset;
+    state.textContent = [runState(t, run), run.problem ?? about(t, run, readableCount)].join(" · ");
+    showLineage(lineage, run, t);
+    if (news.settings) settings.textContent = news.settings;
+    settings.parentElement.hidden = !settings.textContent;
+    if (news.offset < log.offset) Object.assign(log, emptyLog());
+    if (news.offset === log.offset && JSON.stringify(news.plan) === JSON.stringify(log.plan)) return;
+    addNews(log, news);
+    log.plan = news.plan;
+    curves.hidden = !Object.keys(log.curves).length;
+    charts.show([log]);
+    showPlan(plan, [log]);
+    showSamples(samples, [log], true);
+    showEvents(events, [log], true);
+  }
+
+  studio.signal.addEventListener("abort", () => charts.show([]));
+  await api.follow(path, take, { everyMs: EVERY_MS, query: () => ({ offset: log.offset }) });
+}
+
+/** What it was made from, and what was made from it. */
+function showLineage(place, run, t) {
+  const link = (name) => el("a", { href: `#/runs/${encodeURIComponent(name)}` }, name);
+  const listed = (names) => names.flatMap((name, i) => [i ? ", " : "", link(name)]);
+  fill(place,
+    run.made_from && [t("run.from"), " ", run.is_listed ? link(run.made_from) : run.made_from],
+    run.made_from && run.followers.length > 0 && " · ",
+    run.followers.length > 0 && [t("run.followers"), " ", listed(run.followers)]);
 }

@@ -35,6 +35,12 @@ export async function show(place, studio) {
   }
 
   let collections = null, models = null;
+  /** Other views name a run by its name alone. */
+  function byId() {
+    const run = models.find((one) => one.place === "runs" && one.name === wish.base);
+    if (run) wish.base = run.id;
+  }
+
   function showChoice() {
     fill(parts.choice, ...choice(wish, collections, models, t, {
       onData: (name) => { wish.data = name; showChoice(); changed(); },
@@ -80,7 +86,7 @@ export async function show(place, studio) {
   planner.changed();
   await Promise.all([
     studio.api.get("data").then(({ collections: found }) => { collections = found; showChoice(); }),
-    studio.api.get("train/models").then(({ models: found }) => { models = found; showChoice(); planner.changed(); }),
+    studio.api.get("train/models").then(({ models: found }) => { models = found; byId(); showChoice(); planner.changed(); }),
     studio.api.get("jobs").then(({ jobs }) => { queue = jobs; showStart(); }),
     showAllSettings(),
   ]);

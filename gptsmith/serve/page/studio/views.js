@@ -5,6 +5,8 @@
 export const VIEWS = [
   { name: "home", inside: "home", load: () => import("./home.js") },
   { name: "runs", inside: "home", load: () => import("./run.js") },
+  { name: "compared", inside: "home", load: () => import("./compare_runs.js") },
+  { name: "take", inside: "home", load: () => import("./take.js") },
   { name: "data", inside: "data", load: () => import("./data.js") },
   { name: "train", inside: "train", load: () => import("./train.js") },
   { name: "talk", inside: "talk", href: "talk", load: () => import("./talk.js") },

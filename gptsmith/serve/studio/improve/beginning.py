@@ -11,6 +11,7 @@ from typing import Any
 
 from gptsmith.base.files import write_atomically, writing
 from gptsmith.base.json_text import json_text
+from gptsmith.base.leftovers import remove
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.load import ModelDescription
 from gptsmith.serve.studio.improve.held_back import Messages, digest, num_prompts, split
@@ -28,11 +29,6 @@ ENOUGH_PROMPTS = 10
 IMPROVED = re.compile(r"-improved(-\d+)?$")
 
 
-def marks_of(marks: Marks, model: str) -> Available:
-    """How many marks a model has to learn from."""
-    return available(row for row in marks.counts() if row["model"] == model)
-
-
 def planned(about: ModelDescription, found: Available) -> Recipe | None:
     """How a model would be improved by its marks, if all had prompts of their own; None if they are too few."""
     objective = found.objective()
@@ -48,7 +44,7 @@ def begin(place: Place, marks: Marks, improvements: Improvements, about: ModelDe
         ApiError: there are too few marks, or the model is being improved already.
         UserError: the disk is full.
     """
-    objective = marks_of(marks, about.name).objective()
+    objective = available(marks.counts(), about.name).objective()
     if objective is None:
         raise ApiError(400, f"{about.name} has too few marks to learn from: mark more answers", code="too_few_marks")
     learnt, held = split(marks.list(about.name)[::-1])
@@ -79,6 +75,16 @@ def add_typed(place: Place, improvements: Improvements, name: str, texts: Sequen
     improvements.models(name)
     improvements.pairs.add_prompts(name, [("typed", messages) for messages in fresh])
     return len(typed) - len(fresh)
+
+
+def forget(place: Place, improvements: Improvements, name: str) -> None:
+    """Removes an improvement, with what it learnt from; its model stays.
+
+    Raises:
+        ApiError: there is none, or it is being trained.
+    """
+    improvements.remove(name)
+    remove(examples_path(place, name).parent)
 
 
 def examples_path(place: Place, name: str) -> Path:

@@ -28,6 +28,7 @@ DEFAULT = "default_model"
 LISTENER = "improve"
 OPEN = ("training", "judging")
 """States that somebody waits in."""
+CLOSED = ("failed", "cancelled", "stopped", "better", "worse", "alike")
 STATE_OF_JOB = {"done": "judging", "stopped": "cancelled"}
 """Other ends are failures."""
 
@@ -198,6 +199,25 @@ class Improvements:
                 raise ApiError(409, f"{row['run']} is not used by default", code="conflict")
             self._set_default(json.loads(row["default_before"]))
             self._set(name, is_undone=1)
+
+    def remove(self, name: str) -> None:
+        """Forgets an improvement with its prompts, answers and judgements; its model stays.
+
+        Raises:
+            ApiError: it is being trained.
+        """
+        with self._database.transaction() as connection:
+            self._require(name, *CLOSED, "judging")
+            connection.execute("DELETE FROM improvements WHERE id = ?", (name,))
+        self._database.scrub()
+
+    def renamed(self, model: str, new: str) -> None:
+        """Follows a model to its new name."""
+        with self._database.transaction() as connection:
+            for column in ("model", "run"):
+                connection.execute(f"UPDATE improvements SET {column} = ? WHERE {column} = ?", (new, model))
+            values = json_text(new), json_text(model)
+            connection.execute("UPDATE improvements SET default_before = ? WHERE default_before = ?", values)
 
     # What a page may know
 

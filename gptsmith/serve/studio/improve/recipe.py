@@ -78,9 +78,9 @@ class Available:
         return max(enough, key=weights.__getitem__, default=None)
 
 
-def available(counts: Iterable[Mapping[str, Any]]) -> Available:
-    """How many marks can be learnt from, by the number of those of each kind and verdict."""
-    of = {(row["kind"], row["verdict"]): int(row["count"]) for row in counts}
+def available(counts: Iterable[Mapping[str, Any]], model: str) -> Available:
+    """How many marks of a model can be learnt from, by the number of those of each model, kind and verdict."""
+    of = {(row["kind"], row["verdict"]): int(row["count"]) for row in counts if row["model"] == model}
     choices = of.get(("choice", "first"), 0) + of.get(("choice", "second"), 0)
     return Available(of.get(("edit", "edited"), 0), of.get(("thumb", "up"), 0), of.get(("thumb", "down"), 0), choices)
 

@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse, Response
 from gptsmith.serve.chat.schemas.common import Schema
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.route import Route
-from gptsmith.serve.studio.improve.beginning import add_typed, begin, marks_of, planned
+from gptsmith.serve.studio.improve.beginning import add_typed, begin, forget, planned
+from gptsmith.serve.studio.improve.recipe import available
 from gptsmith.serve.studio.state import StudioState
 
 Text = Annotated[str, Field(min_length=1, max_length=20_000, pattern=r"\S")]
@@ -52,9 +53,9 @@ async def overview(state: StudioState, _: Request) -> Response:
     abouts = [entry.about for entry in state.models.entries.values() if entry.about.kind == "chat"]
 
     def found() -> dict[str, Any]:
-        models = []
+        models, counts = [], state.studio.marks.counts()
         for about in abouts:
-            marks = marks_of(state.studio.marks, about.name)
+            marks = available(counts, about.name)
             if not marks.is_empty:
                 plan = planned(about, marks)
                 models.append(
@@ -106,6 +107,12 @@ async def act(state: StudioState, body: DoRequest, _: dict[str, object]) -> Resp
     return await _shown(state, body.improvement)
 
 
+async def remove(state: StudioState, request: Request) -> Response:
+    """Removes an improvement, and not its model."""
+    await asyncio.to_thread(forget, state.studio.place, state.studio.improvements, request.path_params["id"])
+    return JSONResponse({})
+
+
 async def _shown(state: StudioState, name: str, **more: Any) -> Response:
     studio = state.studio
     shown = await asyncio.to_thread(studio.improvements.get, name)
@@ -123,6 +130,7 @@ ROUTES = (
     Route("/studio/api/improve/prompts", "POST", add_prompts, request_schema=PromptsRequest),
     Route("/studio/api/improve/do", "POST", act, request_schema=DoRequest),
     Route("/studio/api/improve/{id}", "GET", get_one),
+    Route("/studio/api/improve/{id}", "DELETE", remove),
     Route("/studio/api/improve", "GET", overview),
     Route("/studio/api/improve", "POST", begin_one, request_schema=BeginRequest),
 )

@@ -47,8 +47,8 @@ class PairWriter:
         return self._improvements.pairs.due(name, NUM_AHEAD) if self._improvements.is_judged(name) else []
 
     async def _write(self, state: State, name: str) -> None:
-        models = self._improvements.models(name)
         try:
+            models = await asyncio.to_thread(self._improvements.models, name)
             while due := await asyncio.to_thread(self._due, name):
                 # One model after the other: there may not be memory for both.
                 old, new = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import shlex
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -32,6 +31,7 @@ LANES = ("train", "quick")
 WAITING, STARTED = "waiting", "started"
 ACTIVE = (WAITING, STARTED)
 LOOK_EVERY_S = 0.25
+IDLE_LOOK_EVERY_S = 5.0
 MAX_LISTED = 200
 MAX_KEPT = 500
 """How many jobs that have ended are remembered."""
@@ -116,20 +116,23 @@ class Jobs:
         result = self._folder(row).result() if row["state"] == "done" else None
         return {**shown, "command": shlex.join(words), "result": result}
 
-    def list(self, limit: int = MAX_LISTED) -> list[dict[str, Any]]:
-        """The newest jobs, and all that wait or run, newest first; without commands and results."""
+    def list(self, limit: int = MAX_LISTED, *, run: str | None = None) -> list[dict[str, Any]]:
+        """The newest jobs, and all that wait or run, newest first; without commands and results.
+
+        Args:
+            limit: how many of those that have ended are listed at most.
+            run: only those of this run.
+        """
+        chosen = "number IN (SELECT number FROM jobs WHERE ? IN (run, '') ORDER BY number DESC LIMIT ?)"
         rows = self._database.rows(
-            "SELECT * FROM jobs WHERE state IN (?, ?) OR number > (SELECT MAX(number) FROM jobs) - ? "
-            "ORDER BY number DESC",
-            *ACTIVE,
-            limit,
+            f"SELECT * FROM jobs WHERE ? IN (run, '') AND (state IN (?, ?) OR {chosen}) ORDER BY number DESC",
+            *(run or "", *ACTIVE, run or "", limit),
         )
         return [self._shown(row) for row in rows]
 
     def of_run(self, run: str) -> dict[str, Any] | None:
-        """The job that waits or runs for a run; None if there is none."""
-        row = self._database.row("SELECT * FROM jobs WHERE run = ? AND state IN (?, ?)", run, *ACTIVE)
-        return None if row is None else self._shown(row)
+        """The first job that waits or runs for a run; None if there is none."""
+        return next(reversed(self.list(0, run=run)), None)
 
     def cancel(self, job: str, *, at_once: bool = False) -> dict[str, Any]:
         """Drops a job that waits; stops one that runs as Ctrl-C does, or at once. The job as it is then.
@@ -173,25 +176,25 @@ class Jobs:
 
     def _run(self) -> None:
         while not self._is_closing:
+            is_busy = True
             try:
                 self._forget_old()
-                for lane in LANES:
-                    self._advance(lane)
+                is_busy = sum(self._advance(lane) for lane in LANES) > 0
                 self._call_listeners()
-            except (UserError, OSError, sqlite3.Error) as error:  # a full disk: the next time it may have room
+            except Exception as error:  # a full disk, say: the next time it may have room
                 log_failure(error)
-            self._woken.wait(LOOK_EVERY_S)
+            self._woken.wait(LOOK_EVERY_S if is_busy else IDLE_LOOK_EVERY_S)
             self._woken.clear()
 
-    def _advance(self, lane: str) -> None:
-        """Ends the job that has ended, or starts the next one."""
+    def _advance(self, lane: str) -> bool:
+        """Ends the job that has ended, or starts the next one; whether there was one."""
         query = "SELECT * FROM jobs WHERE lane = ? AND state = ? ORDER BY number LIMIT 1"
         row = self._database.row(query, lane, STARTED)
         if row is None:
             with self._database.transaction() as connection:
                 row = self._database.row(query, lane, WAITING)
                 if row is None:
-                    return
+                    return False
                 values = (STARTED, time.time(), row["id"])
                 connection.execute("UPDATE jobs SET state = ?, started = ? WHERE id = ?", values)
         folder, ours = self._folder(row), self._children.get(row["id"])
@@ -203,6 +206,7 @@ class Jobs:
             self._start_child(row, folder)
         elif standing is Standing.NEW and code is not None:
             self._end(row, "failed", _last_words(folder) or f"it did not start ({code})", None)
+        return True
 
     def _start_child(self, row: Mapping[str, Any], folder: JobFolder) -> None:
         try:

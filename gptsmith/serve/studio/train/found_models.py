@@ -92,13 +92,14 @@ class FoundModels:
         return [model for _, model in self._seen.values()]
 
     def get(self, wanted: str) -> FoundModel:
-        """The model of an `id`, looked up among those that are there.
+        """The model of an `id`, or the run of a name, looked up among those that are there.
 
         Raises:
             UserError: there is none, or it cannot be used.
         """
-        known = next((model for model in self.seen if model.id == wanted), None)
-        model = known or next((model for model in self.look() if model.id == wanted), None)
+        ids = (wanted, f"{RUNS}/{wanted}")
+        known = next((model for model in self.seen if model.id in ids), None)
+        model = known or next((model for model in self.look() if model.id in ids), None)
         if model is None:
             raise UserError(f"{one_line(wanted, 200)} is not among the models that were found here")
         if model.problem:

@@ -236,5 +236,22 @@ def test_kills_at_any_moment_lose_nothing_that_was_acknowledged(kept: Kept) -> N
     assert len(acknowledged) > 5
 
 
+def test_what_is_removed_is_in_no_file_and_names_follow_their_models(kept: Kept) -> None:
+    name = kept.begin()
+    with pytest.raises(ApiError, match="training"):
+        kept.improvements.remove(name)
+    kept.trained()
+    for _ in range(8):
+        kept.choose(name, NEW)
+    kept.improvements.renamed("chat-one", "best")
+    kept.improvements.renamed("chat", "old")
+    assert kept.improvements.models(name) == ("old", "best")
+    assert OLD.encode() in kept.path.read_bytes() + kept.path.with_name("studio.sqlite-wal").read_bytes()
+    kept.improvements.remove(name)
+    files = [path.read_bytes() for path in kept.path.parent.glob("studio.sqlite*")]
+    assert not any(OLD.encode() in content or b"Prompt 1?" in content for content in files)
+    assert kept.improvements.every() == []
+
+
 def test_what_is_kept_is_json(kept: Kept) -> None:
     json.dumps(kept.improvements.get(kept.begin()))

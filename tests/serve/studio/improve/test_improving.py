@@ -51,8 +51,15 @@ def test_sixty_thumbs_make_a_better_model_by_blind_judgement(asker: Path, tmp_pa
         seen.page.get_by_role("link", name="All improvements").click()
         expect(seen.page.get_by_role("row", name=NAME)).to_contain_text("Better")
         _is_for_everybody(seen)
+        held = _held_back(tmp_path, name, prompts)
+        seen.page.get_by_role("link", name=NAME).click()
+        seen.button("Remove").click()
+        seen.button("Remove", seen.page.get_by_role("dialog")).click()
+        seen.page.wait_for_url("**/#/improve")
+        assert studio.get("improve")["improvements"] == []
+        assert not (tmp_path / ".studio" / "improve" / name).exists()
         seen.close()
-    assert clearly_better(asker, tmp_path / "runs" / NAME, _held_back(tmp_path, name, prompts) * 6) < 0.01
+    assert clearly_better(asker, tmp_path / "runs" / NAME, held * 6) < 0.01
 
 
 def _judge(seen: StudioPage, studio: Opened, name: str) -> None:

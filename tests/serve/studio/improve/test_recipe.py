@@ -34,12 +34,13 @@ def test_the_marks_that_are_missing_are_named_by_sort() -> None:
     assert Available(choices=12).missing() == {"edits": 20, "thumbs": 20, "choices": 8}
     assert Available(thumbs_up=18, thumbs_down=2).missing()["thumbs"] == 3
     rows = [
-        {"kind": "thumb", "verdict": "up", "count": 3},
-        {"kind": "choice", "verdict": "first", "count": 2},
-        {"kind": "choice", "verdict": "second", "count": 2},
-        {"kind": "choice", "verdict": "neither", "count": 9},
+        {"model": "chat", "kind": "thumb", "verdict": "up", "count": 3},
+        {"model": "chat", "kind": "choice", "verdict": "first", "count": 2},
+        {"model": "chat", "kind": "choice", "verdict": "second", "count": 2},
+        {"model": "chat", "kind": "choice", "verdict": "neither", "count": 9},
+        {"model": "other", "kind": "edit", "verdict": "edited", "count": 9},
     ]
-    assert available(rows) == Available(thumbs_up=3, choices=4)
+    assert available(rows, "chat") == Available(thumbs_up=3, choices=4)
 
 
 def test_small_models_learn_with_all_weights_and_large_ones_by_adapters() -> None:

@@ -15,7 +15,7 @@ from gptsmith.serve.studio.jobs import queue
 from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.place import Place
 
-DEADLINE_S = 60.0
+DEADLINE_S = 30.0
 SCRIPT = """
 case "$1" in
   log) echo "begin $3" >> "$2"; sleep "${4:-0}"; echo "end $3" >> "$2"; echo '{"said": "'"$3"'"}' ;;

@@ -158,7 +158,7 @@ def test_a_job_whose_process_was_killed_is_known_and_not_started_again(waiting: 
 
 
 def test_a_full_disk_takes_no_job_and_starts_none(waiting: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> bool:
+    def full(*_: object, **__: object) -> bool:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with waiting.studio() as jobs:

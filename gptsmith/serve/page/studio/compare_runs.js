@@ -1,0 +1,43 @@
+/** Runs beside each other: their figures, the settings in which they differ, and their curves in the same charts. */
+
+import { addNews, Curves, newLog, showSamples } from "../charts.js";
+import { el, fill, readableCount } from "../element.js";
+import { runState, size } from "./figures.js";
+
+export async function show(place, studio) {
+  const { api, t } = studio;
+  fill(place, el("h1", {}, t("compared.title")));
+  const query = new URLSearchParams(studio.about.map((name) => ["run", name]));
+  const found = await api.get(`compared?${query}`);
+  const logs = found.runs.map((run, i) => {
+    const log = newLog(run.name, i);
+    addNews(log, run.news);
+    return log;
+  });
+  const number = (value) => (typeof value === "number" ? value.toFixed(4) : "");
+  const figures = [
+    [t("compared.state"), ({ row }) => runState(t, row)],
+    [t("compared.parameters"), ({ row }) => (row.num_parameters ? readableCount(row.num_parameters) : "")],
+    [t("compared.size"), ({ row }) => size(row.num_bytes)],
+    [t("compared.steps"), ({ row }) => row.step?.toLocaleString() ?? ""],
+    [t("compared.loss"), ({ row }) => number(row.validation_loss)],
+    [t("compared.bits"), ({ row }) => number(row.bits_per_byte)],
+    ...found.settings.map(([path, label], i) => [label, ({ settings }) => settings[i] ?? "", path]),
+  ];
+  const heads = found.runs.map(({ name }, i) => el("th", { scope: "col" },
+    el(`span.swatch.c${logs[i].color}`), " ", el("a", { href: `#/runs/${encodeURIComponent(name)}`, dir: "auto" }, name)));
+  const rows = figures.map(([label, value, path]) =>
+    el("tr", {}, el("th", { scope: "row", title: path ?? "" }, label), found.runs.map((run) => el("td", {}, String(value(run))))));
+  const curves = el("section.part", {}, el("h2", {}, t("run.curves")));
+  const samples = el("section.part", {}, el("h2", {}, t("run.samples")));
+  fill(place,
+    el("div", {}, el("a", { href: "#/" }, t("home.title"))),
+    el("h1", {}, t("compared.title")),
+    el("div.scroll.card", { tabIndex: 0, role: "region", "aria-label": t("compared.title") }, el("table", {}, el("thead", {}, el("tr", {}, el("td"), heads)), el("tbody", {}, rows))),
+    found.num_settings_left_out > 0 && el("p.soft", {}, t("compared.leftOut", { count: found.num_settings_left_out })),
+    curves, samples);
+  const charts = new Curves(curves, true);
+  studio.signal.addEventListener("abort", () => charts.show([]));
+  charts.show(logs);
+  showSamples(samples, logs, true);
+}

@@ -1,0 +1,47 @@
+/** Jobs as rows: what they do, how far they are, and how they are stopped. */
+
+import { el, fill } from "../element.js";
+import { duration } from "./figures.js";
+import { confirmed, tried } from "./data_dialogs.js";
+
+export const ACTIVE = ["waiting", "running", "stopping"];
+
+/** A row for a job, which `show(job)` brings up to date. */
+export function jobRow(studio, { isTitled = true } = {}) {
+  const { t } = studio;
+  const title = el("strong.name", { dir: "auto" });
+  const state = el("span.soft", {});
+  const bar = el("progress", { max: 1, "aria-label": t("jobs.progress") });
+  const stop = el("button", { type: "button" });
+  const row = el("li.job", {}, el("div.row", {}, isTitled && title, state, el("span.space"), stop), bar);
+  let job = null;
+  stop.addEventListener("click", tried(studio, async () => {
+    const isStopping = job.state === "stopping";
+    if (isStopping && !(await confirmed(t("jobs.askEnd"), { button: t("jobs.end"), t }))) return;
+    row.show(await studio.api.post("jobs/cancel", { id: job.id, at_once: isStopping }));
+  }));
+  row.show = (news) => {
+    job = news;
+    const { progress } = job;
+    title.textContent = job.title;
+    fill(state, progressWords(t, job));
+    bar.hidden = !ACTIVE.includes(job.state) || job.state === "waiting";
+    if (typeof progress?.fraction === "number") bar.value = progress.fraction;
+    else bar.removeAttribute("value");
+    stop.hidden = !ACTIVE.includes(job.state);
+    stop.textContent = t(job.state === "waiting" ? "jobs.cancel" : job.state === "stopping" ? "jobs.end" : "jobs.stop");
+    stop.setAttribute("aria-label", `${stop.textContent}: ${job.title}`);
+  };
+  return row;
+}
+
+/** How a job stands, in words. */
+export function progressWords(t, job) {
+  const { progress } = job;
+  if (!ACTIVE.includes(job.state)) return t(`jobs.${job.state}`) + (job.message ? `: ${job.message}` : "");
+  if (job.state !== "running" || !progress) return t(`jobs.${job.state}`);
+  const left = typeof progress.seconds_left === "number" ? t("jobs.left", { time: duration(t, progress.seconds_left) }) : "";
+  const name = `progress.${progress.words.replaceAll(" ", "_")}`;
+  const words = t(name) === name ? progress.words : t(name);
+  return [words, typeof progress.fraction === "number" ? `${Math.floor(progress.fraction * 100)} %` : "", left].filter(Boolean).join(" · ");
+}

@@ -1,0 +1,56 @@
+/** What can be done with a run: the same wherever it is shown. */
+
+import { icon } from "../element.js";
+import { askFor, openMenu } from "../popup.js";
+import { confirmed, tried } from "./data_dialogs.js";
+import { ACTIVE } from "./jobs_list.js";
+
+/** Opens the menu of a run; `onChange(newName)` is called when something was done: null if the run is gone. */
+export function openRunMenu(studio, anchor, run, onChange) {
+  const { t } = studio;
+  const entries = [];
+  const add = (picture, name, action) => entries.push([icon(picture), t(`run.${name}`), action]);
+  const isTrained = !["empty", "unreadable"].includes(run.state) && run.num_bytes;
+  if (run.job && ACTIVE.includes(run.job.state)) add("stop", "stop", tried(studio, () => stopRun(studio, run, onChange)));
+  if (run.can_resume) add("go", "resume", tried(studio, () => resumeRun(studio, run, onChange)));
+  if (isTrained && run.kind !== "classifier") add("send", "talk", () => { location.href = `talk?model=${encodeURIComponent(run.name)}`; });
+  if (isTrained) add("plus", "further", () => { location.hash = `#/train/?base=${encodeURIComponent(run.name)}`; });
+  if (isTrained) add("export", "take", () => studio.go("take", run.name));
+  if (isTrained && !run.is_default) add("down", "default", tried(studio, async () => {
+    await studio.api.post("runs/default", { run: run.name });
+    onChange(run.name);
+  }));
+  if (!run.job && run.num_bytes) {
+    add("edit", "rename", tried(studio, () => renameRun(studio, run, onChange)));
+    add("trash", "delete", tried(studio, () => deleteRun(studio, run, onChange)));
+  }
+  openMenu(anchor, t("run.menu", { name: run.name }), entries);
+}
+
+export async function stopRun(studio, run, onChange) {
+  await studio.api.post("jobs/cancel", { id: run.job.id });
+  onChange(run.name);
+}
+
+export async function resumeRun(studio, run, onChange) {
+  await studio.api.post("runs/resume", { run: run.name });
+  onChange(run.name);
+}
+
+async function renameRun(studio, run, onChange) {
+  const name = await askFor(studio.t("run.newName"), { value: run.name, button: studio.t("run.rename") });
+  if (name === null || name === run.name) return;
+  await studio.api.post("runs/rename", { run: run.name, name });
+  onChange(name);
+}
+
+async function deleteRun(studio, run, onChange) {
+  const { t } = studio;
+  const { run: found } = await studio.api.get(`runs/${encodeURIComponent(run.name)}`);
+  const followers = found?.followers ?? [];
+  const question = followers.length ? t("run.askDeleteBase", { name: run.name, followers: followers.join(", ") }) : t("run.askDelete", { name: run.name });
+  if (!(await confirmed(question, { button: t("run.delete"), t }))) return;
+  await studio.api.post("runs/delete", { run: run.name });
+  studio.passing(t("run.deleted", { name: run.name }));
+  onChange(null);
+}

@@ -1,0 +1,1 @@
+"""Taking models along: copies for other programs, and downloads."""
