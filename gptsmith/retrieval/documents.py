@@ -119,7 +119,10 @@ class Documents:
             found = discover(self._sources)
         except UserError:  # nothing is left to read
             found = Found()
-        self._update(found)
+        try:
+            self._update(found)
+        except (UserError, OSError) as error:  # as a full disk; questions are looked up in what is known
+            self.skipped = {str(self._sources[0]): f"what has changed in it is not known: {error}"}
 
     def _follow(self) -> None:
         """Lets the worker look at the files, if that was long ago, and waits for it a little."""
@@ -148,7 +151,7 @@ class Documents:
         for id_, score, has in self.index.best(terms, NUM_CANDIDATES):
             coverage = sum(rarity[term] for term in has) / total
             row = self.index.row(id_) if coverage >= MIN_COVERAGE else None
-            if row is not None:
+            if row is not None and row.path:
                 found.setdefault(row.text, self._source(row, score, has))
             if len(found) == count:
                 break

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -154,3 +156,43 @@ def test_the_cache_lists_it(folder: Path, documents: Documents, tmp_path: Path) 
     (listed,) = [one for one in contents(tmp_path / "cache") if one.kind == "documents"]
     assert listed.made_from == "notes"
     assert not listed.empty(even_if_just_used=True)
+
+
+def test_a_full_disk_is_said_and_questions_are_looked_up_in_what_is_known(
+    folder: Path, documents: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    (folder / "forge.md").write_text(CHANGED)
+    monkeypatch.setattr(index, "_keep", full)
+    documents.refresh()
+    assert "database or disk is full" in " ".join(documents.skipped.values())
+    assert documents.search("Who opened the forge?")[0].file == "forge.md"
+    with pytest.raises(DataError, match="the index of documents cannot be used: database or disk is full"):
+        Documents([folder])
+    monkeypatch.undo()
+
+
+def test_what_another_process_forgets_in_between_is_read_the_next_time(
+    folder: Path, documents: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = index._keep
+
+    def forgetful(database: sqlite3.Connection, files: Any) -> None:
+        index._forget(database, [path for (path,) in database.execute("SELECT path FROM files")])
+        keep(database, files)
+
+    (folder / "copy.md").write_bytes((folder / "forge.md").read_bytes())
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "_keep", forgetful)
+        documents.refresh()
+    assert documents.search("Who opened the forge?") == []
+    documents.refresh()
+    assert documents.search("Who opened the forge?")[0].file == "copy.md"
+    assert documents.index.counts()[0] == 4
+
+
+def test_halves_of_surrogate_pairs_are_no_harm(folder: Path) -> None:
+    (folder / "odd.jsonl").write_text('{"text": "The heron nests \\ud83d over the weir."}\n')
+    assert Documents([folder]).search("heron weir \ud83d")[0].file == "odd.jsonl"

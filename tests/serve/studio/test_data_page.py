@@ -116,6 +116,9 @@ def test_five_thousand_files_are_few_requests(studio: Opened, browser: Any) -> N
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     studio.post("data/make", name="many")
+    studio.post("data/make", name=XSS)
+    page.reload()
+    expect(page.get_by_role("heading", name=XSS)).to_be_visible()
     seen.go("data/many")
     expect(page.get_by_text("Drop files or a folder here")).to_be_visible()
     begin = """
@@ -146,6 +149,22 @@ def test_five_thousand_files_are_few_requests(studio: Opened, browser: Any) -> N
     )
     (large,) = (studio.folder / ".studio/data/many/files").glob("large.txt")
     assert large.read_bytes() == b"x" * 5_000_000
+    # What is cancelled goes on when it is added again.
+    cancelled = page.evaluate(
+        """async () => {
+            const { begin } = await import("/page/studio/data_upload.js");
+            const file = new File(["y".repeat(12e6)], "", { lastModified: 1.7e12 });
+            const upload = begin("many", [{ path: "late.txt", file }]);
+            upload.listen(({ done }) => { if (done > 4e6) upload.cancel(); });
+            await upload.whenOver;
+            const before = upload.isCancelled && upload.done;
+            await begin("many", [{ path: "late.txt", file }]).whenOver;
+            return before;
+        }"""
+    )
+    assert 4_000_000 < cancelled < 12_000_000
+    (late,) = (studio.folder / ".studio/data/many/files").glob("late.txt")
+    assert late.read_bytes() == b"y" * 12_000_000
     assert seen.said == ["Failed to load resource: net::ERR_FAILED"]
     seen.said.clear()
     seen.close()

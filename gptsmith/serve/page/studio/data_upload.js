@@ -13,7 +13,7 @@ const AGAIN_MS = 2000;
 /** The upload to each collection, by its name. */
 const running = new Map();
 
-/** The upload to a collection, or undefined: {done, total, problems, isOver, isSilent, error, cancel(), listen(onNews)}. */
+/** The upload to a collection, or undefined: {done, total, problems, isOver, isCancelled, isSilent, error, cancel(), listen(onNews)}. */
 export const uploadTo = (name) => running.get(name);
 
 /** Forgets an upload that is over. */
@@ -33,9 +33,10 @@ export function begin(name, files) {
     numHidden: files.length - visible.length,
     problems: [],
     isOver: false,
+    isCancelled: false,
     isSilent: false,
     error: null,
-    cancel: () => { before?.cancel(); controller.abort(); },
+    cancel: () => { before?.cancel(); upload.isCancelled = true; controller.abort(); },
     listen: (onNews) => { listeners.add(onNews); return () => listeners.delete(onNews); },
     tell: () => { for (const onNews of listeners) onNews(upload); },
   };
