@@ -116,14 +116,17 @@ def test_a_model_is_made_judged_and_improved_without_a_terminal(home: Path, tmp_
         expect(page.get_by_text("Expected bits per byte")).to_be_visible()
         page.get_by_label("Name of the run").fill("tales")
         seen.button("Start").click()
-        # It is watched; the studio is killed in the middle, and the training goes on.
+        # It is watched; the studio is killed in the middle, the training goes on, and so does the open page.
         expect(page).to_have_url(f"{studio.address}/#/runs/tales")
+        begun = [job["started"] for job in studio.get("jobs")["jobs"] if job["run"] == "tales"]
         until(lambda: (home / "runs/tales/metrics.jsonl").exists(), "the training has begun")
         studio.kill()
         studio.begin()
+        expect(page.locator(".sample").first).to_be_visible()
         until(lambda: (home / "runs/tales/result.json").exists(), "the training has ended")
-        assert (home / "runs/tales/metrics.jsonl").read_text().count('"begin"') <= 1
-        page.reload()
+        (job,) = [job for job in studio.get("jobs")["jobs"] if job["run"] == "tales"]
+        assert [job["started"]] == begun or begun == [None], "it was started once"
+        expect(page.get_by_role("heading", name="Plan: predicted and actual")).to_be_visible()
         _talk(seen, studio)
         _improve(seen, studio, home)
         seen.said = [line for line in seen.said if not any(one in line for one in OFFLINE)]
@@ -146,6 +149,8 @@ def _talk(seen: StudioPage, studio: Opened) -> None:
     page.locator("#send").click()
     seen.button("Good answer", page.locator(ANSWER).last).click()
     until(lambda: len(studio.get("marks")["marks"]) == 2, "both marks are kept")
+    choice = studio.get("marks?kind=choice")["marks"][0]
+    assert {answer["model"] for answer in choice["answers"]} == {"chat", "tales"}
     for number in range(NUM_MARKS):
         mark = {
             "id": f"mark-{number}", "kind": "thumb", "verdict": ("up", "down")[number % 2], "at_ms": number,
@@ -186,5 +191,7 @@ def _improve(seen: StudioPage, studio: Killable, home: Path) -> None:
         found = studio.get(f"improve/{name}")
     assert found["state"] in ("stopped", "better", "worse", "alike")
     assert found["is_default"] == (found["state"] == "better")
-    page.reload()
+    seen.go("home")
+    expect(page.locator(".run")).to_have_count(3)
+    seen.go(f"improve/{name}")
     expect(page.get_by_text("stays the one that is used").or_(page.get_by_text("is used from now on"))).to_be_visible()
