@@ -10,21 +10,23 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gptsmith.base.errors import GptsmithError
+from gptsmith.base.errors import DataError, GptsmithError
 from gptsmith.base.files import sha256_of
 from gptsmith.base.json_text import json_text
 from gptsmith.data.cache import key_of
 from gptsmith.data.discover import Candidate
 from gptsmith.data.files import COMPRESSIONS
 from gptsmith.data.reading_versions import reading_versions
-from gptsmith.retrieval.reading import read_passages
+from gptsmith.retrieval.reading import PlacedPassage, read_passages
 from gptsmith.retrieval.terms import match_expression, spaced
 
 BUSY_S = 60.0
+KEPT_AT_ONCE = 256
+"""Files and passages that are written in one transaction."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS contents (id INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, problem TEXT);
 CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, signature TEXT NOT NULL, content INTEGER NOT NULL);
@@ -45,7 +47,7 @@ class Row:
     """A passage as the index holds it.
 
     Attributes:
-        path: the first of the files that have it.
+        path: the first of the files that have it; empty if they are gone, or hold something else, since just now.
         content: the key of that file's content.
         number: its place among the passages of the file, from 0.
     """
@@ -67,6 +69,7 @@ SELECT passages.id, contents.key, passages.number, passages.document,
     passages.byte
 FROM passages JOIN contents ON contents.id = passages.content
 """
+UNUSED = "SELECT id FROM contents WHERE id NOT IN (SELECT content FROM files)"
 
 
 class Index:
@@ -89,72 +92,46 @@ class Index:
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        """A connection whose changes are kept together when the block ends, or not at all."""
-        with closing(sqlite3.connect(self.path, timeout=BUSY_S)) as database, database:
-            yield database
+        """A connection.
 
-    def update(self, candidates: Sequence[Candidate], observe: Callable[[int], None] = lambda _: None) -> int:
-        """Brings it up to date with the files that there are now; returns how many were read.
+        Raises:
+            DataError: the disk is full, or SQLite was built without FTS5.
+        """
+        try:
+            with closing(sqlite3.connect(self.path, timeout=BUSY_S)) as database:
+                database.execute("PRAGMA synchronous = NORMAL")  # what is lost with the power is read again
+                yield database
+        except sqlite3.OperationalError as error:
+            raise DataError(f"{self.path}: the index of documents cannot be used: {error}") from None
+
+    def update(self, candidates: Sequence[Candidate], observe: Callable[[int], None] = lambda _: None) -> None:
+        """Brings it up to date with the files that there are now.
 
         Args:
             observe: called with the number of files that were looked at.
+
+        Raises:
+            DataError: the index cannot be written.
         """
-        num_read = 0
         with self._connected() as database:
-            known = dict(database.execute("SELECT path, signature FROM files"))
-        versions: dict[tuple[str, str], list[Any]] = {}
-        for number, candidate in enumerate(candidates, 1):
-            path = str(candidate.file.path)
-            try:
-                signature = _signature(candidate.file.path)
-                if known.pop(path, None) != signature:
-                    num_read += self._take(candidate, signature, versions)
-            except OSError:  # it has gone meanwhile, or is no longer ours to read
-                known[path] = ""
-            observe(number)
-        self._drop(list(known))
-        return num_read
-
-    def _take(self, candidate: Candidate, signature: str, versions: dict[tuple[str, str], list[Any]]) -> bool:
-        """Notes what a file holds now; returns whether it had to be read."""
-        path, reader = candidate.file.path, candidate.reader
-        packing = path.suffix.lower() if path.suffix.lower() in COMPRESSIONS else ""
-        version = versions.setdefault((reader.kind, packing), reading_versions([candidate]))
-        key = key_of(sha256_of(path), candidate.file.extension, version)
-        with self._connected() as database:
-            is_known = database.execute("SELECT 1 FROM contents WHERE key = ?", (key,)).fetchone()
-        passages, problem = [], None
-        if not is_known:
-            try:
-                passages = list(read_passages(candidate))
-            except GptsmithError as error:
-                problem = str(error).removeprefix(str(path)).lstrip(": ")
-        with self._connected() as database:
-            database.execute("BEGIN IMMEDIATE")
-            added = database.execute("INSERT OR IGNORE INTO contents (key, problem) VALUES (?, ?)", (key, problem))
-            (content,) = database.execute("SELECT id FROM contents WHERE key = ?", (key,)).fetchone()
-            for number, one in enumerate(passages if added.rowcount else ()):
-                values = (content, number, one.document, json_text(one.headings), one.text, one.line, one.byte)
-                inserted = database.execute(
-                    "INSERT INTO passages (content, number, document, headings, text, line, byte) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    tuple(map(_storable, values)),
-                )
-                database.execute(
-                    "INSERT INTO words (rowid, text, headings) VALUES (?, ?, ?)",
-                    (inserted.lastrowid, *_words(one.text, one.headings)),
-                )
-            database.execute("REPLACE INTO files VALUES (?, ?, ?)", (_storable(str(path)), signature, content))
-            _drop_unused(database)
-        return not is_known
-
-    def _drop(self, paths: Sequence[str]) -> None:
-        """Forgets files that are gone."""
-        if paths:
-            with self._connected() as database:
-                database.execute("BEGIN IMMEDIATE")
-                database.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in paths])
-                _drop_unused(database)
+            gone = dict(database.execute("SELECT path, signature FROM files"))
+            read: list[_ReadFile] = []
+            versions: dict[tuple[str, str], list[Any]] = {}
+            for number, candidate in enumerate(candidates, 1):
+                path = _storable(str(candidate.file.path))
+                try:
+                    signature = _signature(candidate.file.path)
+                    if gone.get(path) != signature:
+                        read.append(_read(database, candidate, signature, versions))
+                    gone.pop(path, None)
+                except OSError:  # it has gone meanwhile, or is no longer ours to read
+                    pass
+                if sum(1 + len(one.passages) for one in read) >= KEPT_AT_ONCE or number == len(candidates):
+                    _keep(database, read)
+                    read = []
+                observe(number)
+            if gone or database.execute(f"{UNUSED} LIMIT 1").fetchone():
+                _forget(database, list(gone))
 
     def counts(self) -> tuple[int, int]:
         """The number of files, and of passages."""
@@ -211,16 +188,83 @@ class Index:
         return [row for row in found if middle is not None and row.document == middle.document]
 
 
-def _drop_unused(database: sqlite3.Connection) -> None:
-    """Forgets the passages of contents that no file has any more."""
-    unused = "SELECT id FROM contents WHERE id NOT IN (SELECT content FROM files)"
-    for id_, text, headings in database.execute(
-        f"SELECT id, text, headings FROM passages WHERE content IN ({unused})"
-    ).fetchall():
-        values = (id_, *_words(text, json.loads(headings)))
-        database.execute("INSERT INTO words (words, rowid, text, headings) VALUES ('delete', ?, ?, ?)", values)
-    database.execute(f"DELETE FROM passages WHERE content IN ({unused})")
-    database.execute(f"DELETE FROM contents WHERE id IN ({unused})")
+@dataclass(frozen=True)
+class _ReadFile:
+    """What is to be noted of a file: its passages, unless its content is known already or has a problem."""
+
+    path: str
+    signature: str
+    key: str
+    passages: Sequence[PlacedPassage] = ()
+    problem: str | None = None
+    is_known: bool = False
+
+
+def _read(
+    database: sqlite3.Connection, candidate: Candidate, signature: str, versions: dict[tuple[str, str], list[Any]]
+) -> _ReadFile:
+    """A file, whose passages are read if no file of the same content was.
+
+    Args:
+        versions: those of what reads each kind of file, as far as they are known.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    path, reader = candidate.file.path, candidate.reader
+    kind = reader.kind, path.suffix.lower() if path.suffix.lower() in COMPRESSIONS else ""
+    if kind not in versions:
+        versions[kind] = reading_versions([candidate])
+    found = _ReadFile(
+        _storable(str(path)), signature, key_of(sha256_of(path), candidate.file.extension, versions[kind])
+    )
+    if database.execute("SELECT 1 FROM contents WHERE key = ?", (found.key,)).fetchone():
+        return replace(found, is_known=True)
+    try:
+        return replace(found, passages=list(read_passages(candidate)))
+    except GptsmithError as error:
+        return replace(found, problem=str(error).removeprefix(str(path)).lstrip(": "))
+
+
+def _keep(database: sqlite3.Connection, files: Sequence[_ReadFile]) -> None:
+    """Notes files, in one transaction."""
+    with database:
+        database.execute("BEGIN IMMEDIATE")
+        for file in files:
+            row = database.execute("SELECT id FROM contents WHERE key = ?", (file.key,)).fetchone()
+            if row is None and file.is_known:  # another process has forgotten it just now: it is read the next time
+                continue
+            if row is None:
+                added = "INSERT INTO contents (key, problem) VALUES (?, ?)"
+                content = database.execute(added, (file.key, file.problem)).lastrowid
+            else:
+                (content,) = row
+            for number, one in enumerate(file.passages if row is None else ()):
+                values = (content, number, one.document, json_text(one.headings), one.text, one.line, one.byte)
+                inserted = database.execute(
+                    "INSERT INTO passages (content, number, document, headings, text, line, byte) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    tuple(map(_storable, values)),
+                )
+                database.execute(
+                    "INSERT INTO words (rowid, text, headings) VALUES (?, ?, ?)",
+                    (inserted.lastrowid, *_words(one.text, one.headings)),
+                )
+            database.execute("REPLACE INTO files VALUES (?, ?, ?)", (file.path, file.signature, content))
+
+
+def _forget(database: sqlite3.Connection, paths: Sequence[str]) -> None:
+    """Forgets files, and the passages of contents that no file has."""
+    with database:
+        database.execute("BEGIN IMMEDIATE")
+        database.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in paths])
+        for id_, text, headings in database.execute(
+            f"SELECT id, text, headings FROM passages WHERE content IN ({UNUSED})"
+        ).fetchall():
+            values = (id_, *_words(text, json.loads(headings)))
+            database.execute("INSERT INTO words (words, rowid, text, headings) VALUES ('delete', ?, ?, ?)", values)
+        database.execute(f"DELETE FROM passages WHERE content IN ({UNUSED})")
+        database.execute(f"DELETE FROM contents WHERE id IN ({UNUSED})")
 
 
 def _words(text: str, headings: Sequence[str]) -> tuple[str, str]:

@@ -45,7 +45,7 @@ class LoadMeter:
     """Counts the tokens of each expert over the micro-batches of a step."""
 
     def __init__(self, model: GPT) -> None:
-        self.layers = _layers(model)
+        self.layers = expert_layers(model)
         self.counts = [torch.zeros(len(layer.experts), dtype=torch.float64) for layer in self.layers]
 
     def add(self, layer: Experts, counts: torch.Tensor) -> None:
@@ -66,7 +66,7 @@ class LoadMeter:
         return ExpertLoad(tuple(tuple(layer.tolist()) for layer in self.counts))
 
 
-def _layers(model: GPT) -> list[Experts]:
+def expert_layers(model: GPT) -> list[Experts]:
     return [module for module in model.modules() if isinstance(module, Experts)]
 
 

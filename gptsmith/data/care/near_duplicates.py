@@ -8,11 +8,9 @@ candidate is computed from its text before it counts.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +22,17 @@ from gptsmith.base.disjoint_sets import DisjointSets
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json, require_room, write_json
 from gptsmith.base.hashing import GOLDEN_RATIO
-from gptsmith.base.machine import num_cpus
 from gptsmith.data.cache import MANIFEST, built_once, key_of
 from gptsmith.data.cache_contents import few_names
+from gptsmith.data.care.minhash import (
+    BAND_SIZE,
+    DIGEST_SIZE,
+    NO_SHINGLES,
+    NOTHING,
+    NUM_BANDS,
+    NUM_WORDS,
+    corpus_digests,
+)
 from gptsmith.data.care.shingles import blocks, common_shingles, is_among, shingles, without
 from gptsmith.data.corpus import Corpus, MeterFactory
 
@@ -35,25 +41,18 @@ FOLDER = "near_duplicates"
 """In the cache."""
 GROUPS_FILE, DIGESTS_FILE = "groups.bin", "digests.bin"
 
-NUM_WORDS = 5
-"""In a shingle."""
 SIMILARITY = 0.7
 """The Jaccard similarity of shingles from which on two documents are near duplicates."""
-NUM_BANDS, BAND_SIZE = 16, 4
-"""Of a digest. Of pairs whose similarity is 0.7, 99 of 100 agree in a band; of those with 0.3, one in 8."""
-DIGEST_SIZE = NUM_BANDS * BAND_SIZE
 LEAST_AGREEMENT = 0.55
 """Of the digests of a pair whose text is worth comparing: four of a thousand pairs of 0.7 have less."""
-SEED = 1
-NOTHING = np.iinfo(np.uint32).max
-"""In the digest of a document without words."""
 
-NO_SHINGLES = np.empty(0, np.uint64)
 
 COMPARED_AT_ONCE = 1 << 14
 """Pairs of digests."""
 SAMPLE_SHINGLES = 100_000
 """Of longer documents, only shingles with the smallest hashes are compared."""
+LOADED_PAIRS, SHORT_BYTES = 256, 1 << 12
+"""Documents of so many pairs are made ready at once, but for long ones."""
 KEPT_SHINGLES = 4_000_000
 """Of documents that were compared last, in memory."""
 LARGEST_SHARE = 0.1
@@ -94,25 +93,31 @@ def groups_of(group_of: np.ndarray) -> list[np.ndarray]:
 
 
 def near_duplicates(
-    corpora: Sequence[Corpus], cache: Path, meter: MeterFactory = console_meter, *, has_template: bool = False
+    corpora: Sequence[Corpus],
+    cache: Path,
+    meter: MeterFactory = console_meter,
+    *,
+    unit_size: int = 1,
+    has_template: bool = False,
 ) -> NearDuplicates:
     """The groups of near duplicates: two documents are in the same if they are similar, or if there is a chain of
     similar documents between them. The same for the same texts, in whatever order they stand.
 
     Args:
+        unit_size: so many documents in a row belong together, such as the texts of an example, and are in one group.
         has_template: whether what more than a tenth of the documents have may be a template, such as the instructions
             in a prompt, which does not make them similar.
 
     Raises:
         UserError: the disk is full.
     """
-    template = [LARGEST_SHARE, SAMPLE_DOCUMENTS, SAMPLE_BYTES] if has_template else []
+    of_examples = [unit_size, LARGEST_SHARE, SAMPLE_DOCUMENTS, SAMPLE_BYTES] if has_template else []
     target = private_folder(cache / FOLDER) / key_of(
-        FORMAT_VERSION, RMinHash.ALGORITHM_VERSION, SIMILARITY, [corpus.fingerprint for corpus in corpora], *template
+        FORMAT_VERSION, RMinHash.ALGORITHM_VERSION, SIMILARITY, [corpus.fingerprint for corpus in corpora], *of_examples
     )
     with built_once(target, _is_whole) as working:
         if working is not None:
-            _Search(corpora, working, has_template=has_template).run(meter)
+            _Search(corpora, working, unit_size, has_template=has_template).run(meter)
     return NearDuplicates(corpora, _groups(target))
 
 
@@ -189,6 +194,26 @@ class Documents:
         starts, stops = self._bounds[part]
         return int(starts[number - self._begins[part]]), int(stops[number - self._begins[part]])
 
+    def load(self, numbers: Iterable[int]) -> None:
+        """Makes ready the shingles of short documents, many at once."""
+        parts: dict[int, list[int]] = {}
+        for number in sorted(set(numbers) - self._kept.keys()):
+            start, stop = self._bytes(number)
+            if stop - start <= SHORT_BYTES:
+                parts.setdefault(self._part(number), []).append(number)
+        for part, some in parts.items():
+            with self.corpora[part].open() as file:
+                texts = []
+                for number in some:
+                    start, stop = self._bytes(number)
+                    file.seek(start)
+                    texts.append(file.read(stop - start))
+            stops = np.cumsum([len(text) for text in texts])
+            hashes, offsets = shingles(b"".join(texts), np.concatenate([[0], stops[:-1]]), stops, NUM_WORDS)
+            hashes, offsets = without(hashes, offsets, self.ignored)
+            for number, first, last in zip(some, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+                self._keep(number, np.unique(hashes[first:last]))
+
     def _shingles(self, number: int) -> np.ndarray:
         """The different shingles of a document in order; of many, the first, which are a sample of them."""
         if number in self._kept:
@@ -199,18 +224,20 @@ class Documents:
         for starts, stops, _ in blocks(np.array([begin]), np.array([end])):
             hashes, _ = shingles(corpus.read(starts[0], stops[-1]), starts - starts[0], stops - starts[0], NUM_WORDS)
             found = np.union1d(found, hashes)[: SAMPLE_SHINGLES + 1]
-        found = found[~is_among(found, self.ignored)]
+        self._keep(number, found[~is_among(found, self.ignored)])
+        return self._kept[number]
+
+    def _keep(self, number: int, found: np.ndarray) -> None:
         self._kept[number] = found
         self._num_kept += len(found)
         while self._num_kept > KEPT_SHINGLES and len(self._kept) > 2:
             self._num_kept -= len(self._kept.popitem(last=False)[1])
-        return found
 
 
 class _Search:
     """Finds the groups of near duplicates. The digests lie in a file: memory holds some numbers of each document."""
 
-    def __init__(self, corpora: Sequence[Corpus], folder: Path, *, has_template: bool) -> None:
+    def __init__(self, corpora: Sequence[Corpus], folder: Path, unit_size: int, *, has_template: bool) -> None:
         self.corpora, self.folder = corpora, folder
         hashes = [
             np.ascontiguousarray(corpus.table["sha256"]).view("<u8").reshape(-1, 4)[:, 0] for corpus in self.corpora
@@ -221,6 +248,8 @@ class _Search:
             self.documents = Documents(corpora, self._template())
         self.num_documents = len(self.documents)
         self.groups = DisjointSets(self.num_documents)
+        for number in range(self.num_documents) if unit_size > 1 else ():
+            self.groups.join(number, number - number % unit_size)
 
     def _template(self) -> np.ndarray:
         """The shingles that a template would give to documents, in order."""
@@ -277,13 +306,21 @@ class _Search:
                 apart = self.groups.firsts(one) != self.groups.firsts(other)
                 one, other = one[apart], other[apart]
                 likely = (digests[one] == digests[other]).mean(1) >= LEAST_AGREEMENT
-                for pair in zip(one[likely].tolist(), other[likely].tolist(), strict=True):
-                    if self.groups.first(pair[0]) == self.groups.first(pair[1]) or pair in dissimilar:
-                        continue
-                    if self.documents.similarity(*pair) >= SIMILARITY:
-                        self.groups.join(*pair)
-                    else:
-                        dissimilar.add(pair)
+                pairs = zip(one[likely].tolist(), other[likely].tolist(), strict=True)
+                self._compare([pair for pair in pairs if pair not in dissimilar], dissimilar)
+
+    def _compare(self, pairs: Sequence[tuple[int, int]], dissimilar: set[tuple[int, int]]) -> None:
+        """Puts the documents of pairs into the same group that are similar; the other pairs go to `dissimilar`."""
+        for start in range(0, len(pairs), LOADED_PAIRS):
+            some = pairs[start : start + LOADED_PAIRS]
+            self.documents.load({number for pair in some for number in pair})
+            for pair in some:
+                if self.groups.first(pair[0]) == self.groups.first(pair[1]):
+                    continue
+                if self.documents.similarity(*pair) >= SIMILARITY:
+                    self.groups.join(*pair)
+                else:
+                    dissimilar.add(pair)
 
 
 def _candidates(digests: np.ndarray, order: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -302,35 +339,3 @@ def _candidates(digests: np.ndarray, order: np.ndarray) -> Iterator[tuple[np.nda
         yield order[some - 1], order[some]
         further = some[firsts[some] < some - 1]
         yield order[firsts[further]], order[further]
-
-
-def corpus_digests(corpus: Corpus, ignored: np.ndarray = NO_SHINGLES) -> Iterator[tuple[np.ndarray, int]]:
-    """The digests of the documents of a corpus in order, in parts (D, `DIGEST_SIZE`), computed in threads; with each
-    the number of bytes that it took."""
-    workers = num_cpus()
-    carried, carried_document = np.empty((0, DIGEST_SIZE), np.uint32), -1
-    with ThreadPoolExecutor(workers) as pool:
-        waiting = blocks(*corpus.bounds())
-        running = deque(pool.submit(_block_digests, corpus, ignored, *block) for block in islice(waiting, 2 * workers))
-        while running:
-            found, documents, num_bytes = running.popleft().result()
-            running.extend(pool.submit(_block_digests, corpus, ignored, *block) for block in islice(waiting, 1))
-            # A document that is cut has the smallest of each of its pieces' digests; the next block may begin with one.
-            found = np.concatenate([carried, found])
-            documents = np.concatenate([np.full(len(carried), carried_document), documents])
-            firsts = np.flatnonzero(np.diff(documents, prepend=-1))
-            whole = np.minimum.reduceat(found, firsts)
-            carried, carried_document = whole[-1:], documents[-1]
-            yield whole[:-1], num_bytes
-    yield carried, 0
-
-
-def _block_digests(
-    corpus: Corpus, ignored: np.ndarray, starts: np.ndarray, stops: np.ndarray, documents: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """The digest of each piece of a block (P, `DIGEST_SIZE`), its document (P), and the bytes of the block."""
-    begin, end = int(starts[0]), int(stops[-1])
-    hashes, offsets = shingles(corpus.read(begin, end), starts - begin, stops - begin, NUM_WORDS)
-    hashes, offsets = without(hashes, offsets, ignored)
-    matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets.astype(np.uint64), DIGEST_SIZE, SEED)
-    return np.array(matrix.to_rows(), np.uint32), documents, end - begin

@@ -12,7 +12,6 @@ import numpy as np
 
 from gptsmith.base.cache_folder import private_folder
 from gptsmith.base.console import meter as console_meter
-from gptsmith.base.disjoint_sets import DisjointSets
 from gptsmith.base.files import writing
 from gptsmith.base.leftovers import temporary_folder
 from gptsmith.data.care.near_duplicates import FOLDER, LARGEST_SHARE, groups_of, near_duplicates
@@ -74,14 +73,9 @@ def near_examples(examples: Sequence[Example], cache: Path, meter: MeterFactory 
         UserError: the disk is full.
     """
     with _texts_of(examples, cache) as corpus:
-        texts = near_duplicates([corpus], cache, meter, has_template=True).group_of
+        found = near_duplicates([corpus], cache, meter, unit_size=2, has_template=True)
         questions = np.ascontiguousarray(corpus.table["sha256"][::2]).view("<u8").reshape(-1, 4)[:, 0]
-    sets = DisjointSets(len(texts))
-    for number, first in enumerate(texts.tolist()):
-        sets.join(number, first)
-    for number in range(0, len(texts), 2):
-        sets.join(number, number + 1)
-    group_of = sets.firsts()[::2] // 2
+    group_of = found.group_of[::2] // 2
     several = [members for members in groups_of(group_of) if len(np.unique(questions[members])) > 1]
     together = [members for members in several if not _is_too_large(len(members), len(examples))]
     apart = [members for members in several if _is_too_large(len(members), len(examples))]

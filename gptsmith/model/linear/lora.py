@@ -100,7 +100,10 @@ class LoraLinear(LinearLayer):
         base: the layer that is adapted.
         lora_a: (rank, in).
         lora_b: (out, rank), zero at first, so that nothing changes before it is trained.
+        of_rows: A (B, rank, in) and B (B, out, rank) of each row of a batch, to be used in their place; None mostly.
     """
+
+    of_rows: tuple[Tensor, Tensor] | None = None
 
     def __init__(self, base: LinearLayer, in_dim: int, out_dim: int, rank: int, factor: float, dropout: float) -> None:
         super().__init__()
@@ -110,6 +113,10 @@ class LoraLinear(LinearLayer):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.of_rows is not None:
+            a, b = self.of_rows
+            change_of_rows: Tensor = self.dropout(x) @ a.to(x.dtype).mT @ b.to(x.dtype).mT  # (B, T, out)
+            return self.base(x) + self.factor * change_of_rows
         inner = functional.linear(self.dropout(x), self.lora_a.to(x.dtype))  # (..., rank)
         change: Tensor = self.factor * functional.linear(inner, self.lora_b.to(x.dtype))
         return self.base(x) + change

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from rensa import RMinHash
 
 import gptsmith
+from gptsmith.data.care import minhash
 from gptsmith.data.care import near_duplicates as module
 from gptsmith.data.care.near_duplicates import SIMILARITY, Documents, near_duplicates
 from gptsmith.data.care.shingles import blocks, shingles
@@ -100,6 +102,9 @@ class Heap(Corpus):
     def read(self, start: int, stop: int) -> bytes:
         return self.content[start:stop]
 
+    def open(self) -> io.BytesIO:  # type: ignore[override]
+        return io.BytesIO(self.content)
+
 
 def heap(texts: list[str]) -> Heap:
     rows, content = np.zeros(len(texts), DOCUMENT), b""
@@ -179,13 +184,13 @@ def test_groups_are_closed_and_no_order_changes_them(
 
 def test_blocks_and_threads_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [" ".join(changed(WORDS[:length], length // 2)) for length in (7, 900, 30, 31, 1000, 8)]
-    whole = np.concatenate([found for found, _ in module.corpus_digests(heap(texts))])
-    monkeypatch.setattr(module, "num_cpus", lambda: 3)
-    blocks = np.concatenate([found for found, _ in module.corpus_digests(heap(texts))])
+    whole = np.concatenate([found for found, _ in minhash.corpus_digests(heap(texts))])
+    monkeypatch.setattr(minhash, "num_cpus", lambda: 3)
+    blocks = np.concatenate([found for found, _ in minhash.corpus_digests(heap(texts))])
     assert (blocks == whole).all()
     # What a cut tears apart is four shingles of a thousand.
     monkeypatch.setattr("gptsmith.data.care.shingles.BLOCK_BYTES", 4000)
-    blocks = np.concatenate([found for found, _ in module.corpus_digests(heap(texts))])
+    blocks = np.concatenate([found for found, _ in minhash.corpus_digests(heap(texts))])
     assert blocks.shape == whole.shape
     assert (blocks == whole).mean() > 0.98
     assert (blocks == whole)[[0, 2, 3, 5]].all()
@@ -194,7 +199,7 @@ def test_blocks_and_threads_change_nothing(tmp_path: Path, monkeypatch: pytest.M
 def test_digests_are_those_by_which_the_splits_of_runs_were_made() -> None:
     """Others would put the documents of old runs into other splits."""
     hashes, _ = shingles(b"one two three four five six", np.array([0]), np.array([27]), 5)
-    matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, np.array([0, 6], np.uint64), 4, module.SEED)
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, np.array([0, 6], np.uint64), 4, minhash.SEED)
     assert matrix.to_rows() == [[296634871, 1410181753, 967896226, 3261472634]]
 
 

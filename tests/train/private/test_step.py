@@ -15,7 +15,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.train.batch import Batch
 from gptsmith.train.objectives.next_token import NextTokenSettings
 from gptsmith.train.optimizers.adamw import AdamWSettings
-from gptsmith.train.private.step import clip_scale, set_private_gradients
+from gptsmith.train.private.step import clip_scales, set_private_gradients
 from gptsmith.train.step import train_step
 from tests.model.contracts import build, some_ids
 
@@ -119,7 +119,8 @@ def test_noise_has_its_standard_deviation_whatever_units_there_are() -> None:
     ("norm", "scale"), [(2.0, 0.25), (0.4, 1.0), (0.0, 0.0), (float("nan"), 0.0), (float("inf"), 0.0)]
 )
 def test_a_gradient_that_is_not_finite_counts_for_nothing(norm: float, scale: float) -> None:
-    assert clip_scale(norm, 0.5) == scale
+    gradients = {"a": torch.tensor([[[norm, 0.0]], [[0.0, 0.3]]]), "b": torch.tensor([[0.0], [0.4]])}
+    assert clip_scales(gradients, 0.5).tolist() == pytest.approx([scale, 1.0])
 
 
 def test_a_unit_that_overflows_leaves_the_others_alone() -> None:

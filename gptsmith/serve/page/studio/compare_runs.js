@@ -1,8 +1,8 @@
 /** Runs beside each other: their figures, the settings in which they differ, and their curves in the same charts. */
 
 import { addNews, Curves, newLog, showSamples } from "../charts.js";
-import { el, fill, readableCount } from "../element.js";
-import { runState, size } from "./figures.js";
+import { el, fill, readableBytes, readableCount } from "../element.js";
+import { runState } from "./figures.js";
 
 export async function show(place, studio) {
   const { api, t } = studio;
@@ -18,7 +18,7 @@ export async function show(place, studio) {
   const figures = [
     [t("compared.state"), ({ row }) => runState(t, row)],
     [t("compared.parameters"), ({ row }) => (row.num_parameters ? readableCount(row.num_parameters) : "")],
-    [t("compared.size"), ({ row }) => size(row.num_bytes)],
+    [t("compared.size"), ({ row }) => readableBytes(row.num_bytes)],
     [t("compared.steps"), ({ row }) => row.step?.toLocaleString() ?? ""],
     [t("compared.loss"), ({ row }) => number(row.validation_loss)],
     [t("compared.bits"), ({ row }) => number(row.bits_per_byte)],

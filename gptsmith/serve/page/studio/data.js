@@ -32,7 +32,8 @@ async function showList(place, studio) {
   }
 
   fill(place,
-    el("div.row", {}, el("h1", {}, t("data.title")), el("span.space")),
+    el("h1", {}, t("data.title")),
+    collections.length === 0 && el("p", {}, t("data.invite")),
     dropZone(studio, { onFiles: take, others: el("button", { type: "button", onclick: tried(studio, makeOfPath) }, t("data.name_path")) }),
     collections.length ? el("ul.collections", {}, collections.map((each) => card(each, studio))) : null);
 }

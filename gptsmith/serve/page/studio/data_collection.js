@@ -17,23 +17,25 @@ export async function showCollection(place, studio) {
     return;
   }
   const read = el("section.card", { "aria-label": t("data.what_was_read"), hidden: true });
-  const part = el("section.card", { "aria-label": t(`data.part_${partOf(studio.about)}`), hidden: true });
+  const part = el("section.card", { hidden: true });
   const arriving = el("section.card", { hidden: true, "aria-label": t("data.arriving") });
 
   /** Shows what is there now; nothing is read while files arrive. */
   const news = tried(studio, async () => {
-    const isFiles = partOf(studio.about) === "files";
-    const isEmpty = (await api.get("data")).collections.find((each) => each.name === name)?.num_files === 0;
+    const now = (await api.get("data")).collections.find((each) => each.name === name);
+    Object.assign(collection, now);
+    const isEmpty = !now?.num_files && !now?.num_skipped;
+    const shown = isEmpty ? "files" : partOf(studio.about);
     read.hidden = isEmpty;
-    part.hidden = isEmpty && !isFiles;
-    if (zone) zone.hidden = !isEmpty && !isFiles;
-    zone?.classList.toggle("small", !isEmpty);
     links.hidden = isEmpty;
-    if (isEmpty) return;
-    const found = await showReading(read, collection, studio);
-    part.hidden = false;
-    if (found || isFiles || partOf(studio.about) === "examples") await showPart(part, collection, studio, figures);
-    else part.hidden = true;
+    if (zone) zone.hidden = shown !== "files";
+    zone?.classList.toggle("small", !isEmpty);
+    const reading = isEmpty ? null : showReading(read, collection, studio);
+    const needsTexts = !["files", "examples"].includes(shown);
+    part.hidden = shown !== "files" && !await reading && needsTexts;
+    part.setAttribute("aria-label", t(`data.part_${shown}`));
+    if (!part.hidden) await showPart(part, collection, studio, figures, shown);
+    await reading;
   });
 
   /** Shows the figures anew after a change. */
@@ -45,8 +47,9 @@ export async function showCollection(place, studio) {
 
   /** What stays of an upload that is over: its problems, if it has any. */
   function over(upload) {
-    if (!upload.error && !upload.problems.length) {
-      if (upload.numFiles) passing(upload.numHidden ? `${t("data.added", { count: upload.numFiles })} ${t("data.hidden", { count: upload.numHidden })}` : t("data.added", { count: upload.numFiles }));
+    if (upload.isCancelled || (!upload.error && !upload.problems.length)) {
+      const hidden = upload.numHidden ? ` ${t("data.hidden", { count: upload.numHidden })}` : "";
+      passing(upload.isCancelled ? t("data.upload_cancelled") : t("data.added", { count: upload.numFiles }) + hidden);
       dismiss(name);
       arriving.hidden = true;
     }
@@ -55,18 +58,23 @@ export async function showCollection(place, studio) {
 
   /** Shows an upload until it is over. */
   function follow(upload) {
-    const stop = upload.listen((now) => {
+    const onNews = (now) => {
       showUpload(arriving, now, name, studio);
       if (now.isOver) {
         stop();
         over(now);
       }
-    });
+    };
+    const stop = upload.listen(onNews);
     studio.signal.addEventListener("abort", stop);
-    showUpload(arriving, upload, name, studio);
+    onNews(upload);
   }
 
   async function rename() {
+    if (uploadTo(name)?.isOver === false) {
+      passing(t("data.rename_later"));
+      return;
+    }
     const newName = await askFor(t("data.rename_question"), { value: name, button: t("data.rename") });
     if (!newName || newName === name) return;
     const renamed = await api.post("data/rename", { name, new_name: newName });
@@ -96,7 +104,7 @@ export async function showCollection(place, studio) {
     arriving,
     zone, read, links, part);
   if (uploadTo(name)) follow(uploadTo(name));
-  if (uploadTo(name)?.isOver !== false) await news();
+  else await news();
 }
 
 function showUpload(place, upload, name, studio) {

@@ -27,9 +27,9 @@ export function partLinks({ about, t }) {
   }, t(`data.part_${name}`))));
 }
 
-/** Shows the part that the address names. `onChange` is called after something was changed in it. */
-export async function showPart(place, collection, studio, onChange) {
-  const [, part, item] = studio.about;
-  if (part === "documents" && item) await showDocument(place, collection, studio, onChange);
-  else await PARTS.find(([name]) => name === partOf(studio.about))[1](place, collection, studio, onChange);
+/** Shows a part. `onChange` is called after something was changed in it. */
+export async function showPart(place, collection, studio, onChange, name) {
+  const [, , item] = studio.about;
+  if (name === "documents" && item) await showDocument(place, collection, studio, onChange);
+  else await PARTS.find(([each]) => each === name)[1](place, collection, studio, onChange);
 }

@@ -13,7 +13,7 @@ const AGAIN_MS = 2000;
 /** The upload to each collection, by its name. */
 const running = new Map();
 
-/** The upload to a collection, or undefined: {done, total, problems, isOver, isSilent, error, cancel(), listen(onNews)}. */
+/** The upload to a collection, or undefined: {done, total, problems, isOver, isCancelled, isSilent, error, cancel(), listen(onNews)}. */
 export const uploadTo = (name) => running.get(name);
 
 /** Forgets an upload that is over. */
@@ -33,9 +33,10 @@ export function begin(name, files) {
     numHidden: files.length - visible.length,
     problems: [],
     isOver: false,
+    isCancelled: false,
     isSilent: false,
     error: null,
-    cancel: () => { before?.cancel(); controller.abort(); },
+    cancel: () => { before?.cancel(); upload.isCancelled = true; controller.abort(); },
     listen: (onNews) => { listeners.add(onNews); return () => listeners.delete(onNews); },
     tell: () => { for (const onNews of listeners) onNews(upload); },
   };
@@ -106,12 +107,13 @@ function* packs(files) {
   let pack = [];
   let size = 0;
   for (const each of files) {
-    if (pack.length === PACK_FILES || (pack.length && size + each.file.size > CHUNK_BYTES)) {
+    const needed = each.file.size + 4 * each.path.length; // its path stands in the head
+    if (pack.length === PACK_FILES || (pack.length && size + needed > CHUNK_BYTES)) {
       yield pack;
       [pack, size] = [[], 0];
     }
     pack.push(each);
-    size += each.file.size;
+    size += needed;
   }
   if (pack.length) yield pack;
 }

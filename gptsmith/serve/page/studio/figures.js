@@ -1,11 +1,6 @@
 /** Figures of runs for people. */
 
-/** A size: 950 kB, 1.2 GB. */
-export function size(bytes) {
-  if (typeof bytes !== "number") return "";
-  const power = Math.min(4, Math.max(0, Math.floor(Math.log10(Math.max(bytes, 1)) / 3)));
-  return `${Number((bytes / 1000 ** power).toPrecision(3))} ${["bytes", "kB", "MB", "GB", "TB"][power]}`;
-}
+import { readableBytes, readableCount } from "../element.js";
 
 /** A time, coarsely: 12 s, 3 min, 2 h, 5 days. */
 export function duration(t, seconds) {
@@ -23,13 +18,13 @@ export function runState(t, run) {
 }
 
 /** What a run is and how good, in a few words. */
-export function about(t, run, count) {
+export function about(t, run) {
   const made = t(`made.${run.made_by}`);
   return [
     made === `made.${run.made_by}` ? run.made_by : made,
-    run.num_parameters ? t("home.parameters", { count: count(run.num_parameters) }) : "",
+    run.num_parameters ? t("home.parameters", { count: readableCount(run.num_parameters) }) : "",
     typeof run.bits_per_byte === "number" ? t("home.bits", { value: run.bits_per_byte.toFixed(3) })
       : typeof run.validation_loss === "number" ? t("home.loss", { value: run.validation_loss.toFixed(3) }) : "",
-    run.num_bytes ? size(run.num_bytes) : "",
+    run.num_bytes ? readableBytes(run.num_bytes) : "",
   ].filter(Boolean).join(" · ");
 }

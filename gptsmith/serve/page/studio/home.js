@@ -1,6 +1,6 @@
 /** Home: what runs now, and the family tree of the runs. */
 
-import { el, fill, icon, iconButton, readableCount } from "../element.js";
+import { el, fill, icon, iconButton } from "../element.js";
 import { ACTIVE, jobRow } from "./jobs_list.js";
 import { about, duration, runState } from "./figures.js";
 import { openRunMenu } from "./run_actions.js";
@@ -67,10 +67,10 @@ export async function show(place, studio) {
       tick,
       el("div.what", {},
         el("div.row", {},
-          el("a.name", { href: `#/runs/${encodeURIComponent(run.name)}`, dir: "auto" }, run.name),
+          el("a.run-name", { href: `#/runs/${encodeURIComponent(run.name)}`, dir: "auto" }, run.name),
           run.kind && el("span.badge", {}, t(`kind.${run.kind}`)),
           run.is_default && el("span.badge.accent", {}, t("home.default"))),
-        el("p.soft", {}, run.problem ?? about(t, run, readableCount)),
+        el("p.soft", {}, run.problem ?? about(t, run)),
         run.made_from && !run.is_listed && el("p.soft", { dir: "auto" }, t("home.from", { name: run.made_from }))),
       el("div.state", { data: { state: run.state } }, el("span", {}, runState(t, run)), el("span.soft", {}, t("home.ago", { time: duration(t, run.age_s) }))),
       more);

@@ -9,7 +9,7 @@ export const ACTIVE = ["waiting", "running", "stopping"];
 /** A row for a job, which `show(job)` brings up to date. */
 export function jobRow(studio, { isTitled = true } = {}) {
   const { t } = studio;
-  const title = el("strong.name", { dir: "auto" });
+  const title = el("strong.run-name", { dir: "auto" });
   const state = el("span.soft", {});
   const bar = el("progress", { max: 1, "aria-label": t("jobs.progress") });
   const stop = el("button", { type: "button" });

@@ -1,8 +1,7 @@
 /** Take it along: copies of a run for other programs, each with its certificate, and downloads. */
 
-import { el, fill, iconButton } from "../element.js";
+import { el, fill, iconButton, readableBytes } from "../element.js";
 import { confirmed, tried } from "./data_dialogs.js";
-import { size } from "./figures.js";
 import { ACTIVE, jobRow } from "./jobs_list.js";
 
 const EVERY_MS = 1500;
@@ -19,7 +18,7 @@ export async function show(place, studio) {
     el("button.primary", { type: "submit" }, t("take.write")));
   fill(place,
     el("div", {}, el("a", { href: `#/runs/${encoded}`, dir: "auto" }, name)),
-    el("h1.name", { dir: "auto" }, t("take.title", { name })),
+    el("h1.run-name", { dir: "auto" }, t("take.title", { name })),
     el("section.card", {}, el("p.soft", {}, t("take.intro")), form),
     el("section.part", {}, el("h2", {}, t("take.copies")), copies),
     el("section.card", {}, el("div.row", {}, el("span", {}, t("take.run")), el("span.space"),
@@ -56,7 +55,7 @@ export async function show(place, studio) {
       if (await confirmed(t("take.askDelete", { name: copy.name }), { button: t("run.delete"), t })) await api.post("copies/delete", { copy_name: copy.name });
     }));
     return el("li.run", {},
-      el("div.what", {}, el("strong", {}, title), el("p.soft", { dir: "auto" }, [t("take.where", { folder: `exports/${copy.name}` }), size(copy.num_bytes)].join(" · ")),
+      el("div.what", {}, el("strong", {}, title), el("p.soft", { dir: "auto" }, [t("take.where", { folder: `exports/${copy.name}` }), readableBytes(copy.num_bytes)].join(" · ")),
         copy.certificate_reason && el("p.soft", {}, copy.certificate_reason)),
       el("button", { type: "button", onclick: tried(studio, () => openLink(`copies/certificate/${path}`, true)) }, t("take.certificate", { outcome: t(`certificate.${copy.certificate}`.replace(" ", "_")) })),
       el("button", { type: "button", onclick: tried(studio, () => openLink(`copies/download/${path}`)) }, t("take.download")), remove);

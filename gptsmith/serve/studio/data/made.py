@@ -62,11 +62,12 @@ def made_by(collection: Collection, recipe: Recipe, reading: Reading) -> Made:
         UserError: a file cannot be read, or the disk is full.
     """
     without = sorted(name for name in recipe.without if name in reading.number_of)
-    edits = _edits_by_file({name: edit for name, edit in recipe.edits.items() if name in reading.number_of}, reading)
-    if not without and not edits:
-        return Made(str(collection.sources), None, recipe.redacts)
-    target = collection.home / "made" / _key(without, edits, reading.found)
-    with writing(target):
+    present = {name: edit for name, edit in recipe.edits.items() if name in reading.number_of}
+    with writing(collection.home):
+        edits = _edits_by_file(present, reading)
+        if not without and not edits:
+            return Made(str(collection.sources), None, recipe.redacts)
+        target = collection.home / "made" / _key(without, edits, reading.found)
         target.parent.mkdir(mode=0o700, exist_ok=True)
         if not target.exists():
             with temporary_folder(target, private=True) as folder:
@@ -143,9 +144,20 @@ def _write_edited(candidate: Candidate, target: Path, edits: Mapping[str, Edit])
 def _edited_records(candidate: Candidate, edits: Mapping[str, Edit]) -> Iterator[str]:
     records = read_records(candidate.reader, candidate.file, SETTINGS)
     for record, name in named(candidate.file.path, records, None):
-        edit = edits.get(name)
-        fields: Mapping[str, Any] = record.fields if edit is None or edit.record is None else edit.record
+        fields: Mapping[str, Any] = record.fields
+        if (edit := edits.get(name)) is not None:
+            fields = _edited_fields(fields, name, edit)
         yield json_text(dict(fields), default=str) + "\n"
+
+
+def _edited_fields(fields: Mapping[str, Any], name: str, edit: Edit) -> Mapping[str, Any]:
+    """A record as it was edited; of a copy of a document that was edited in another file, its text."""
+    if edit.record is not None and edit.record.keys() == fields.keys():
+        return edit.record
+    return {
+        field: edit.text if isinstance(value, str) and name_of(value) == name else value
+        for field, value in fields.items()
+    }
 
 
 def _write(path: Path, texts: Iterator[str] | list[str]) -> None:

@@ -215,7 +215,8 @@ class Improvements:
         """Follows a model to its new name."""
         with self._database.transaction() as connection:
             for column in ("model", "run"):
-                connection.execute(f"UPDATE improvements SET {column} = ? WHERE {column} = ?", (new, model))
+                # Of a run that is gone, another improvement may still have the name.
+                connection.execute(f"UPDATE OR IGNORE improvements SET {column} = ? WHERE {column} = ?", (new, model))
             values = json_text(new), json_text(model)
             connection.execute("UPDATE improvements SET default_before = ? WHERE default_before = ?", values)
 

@@ -158,6 +158,25 @@ def test_every_document_can_be_taken_out(mended: Mended) -> None:
         mended.data.recipes.undo(mended.collection, number)
 
 
+def test_copies_in_other_files_are_edited_too(tmp_path: Path) -> None:
+    edited_in = set()
+    for number in range(6):
+        files = {
+            "a.txt": f"same {number}",
+            "b.jsonl": json.dumps({"text": f"same {number}"}),
+            "c.csv": f"body,n\nsame {number},1\n",
+        }
+        mended = Mended(tmp_path / str(number), files)
+        (name,) = mended.names
+        edited_in.add(mended.reading.file_of(name).suffix)
+        given = documents.record_as_text(
+            documents.editable(mended.reading, mended.data.recipes.recipe(mended.collection), name)
+        )
+        mended.edit(name, "new" if given is None else given.replace(f"same {number}", "new"))
+        assert mended.read() == mended.shown() == ["new"]
+    assert len(edited_in) > 1
+
+
 def test_an_edit_of_what_is_not_there_any_more_is_left_alone(tmp_path: Path) -> None:
     mended = Mended(tmp_path, {"a.txt": "one", "b.txt": "two"})
     name = next(name for name in mended.names if mended.reading.file_of(name).name == "a.txt")

@@ -17,6 +17,7 @@ from gptsmith.base import files
 from gptsmith.base.errors import UserError
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.studio.jobs.folder import MAX_ERR_BYTES, JobFolder, Standing
+from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.place import Place
 
 from .conftest import Queue, ended, until
@@ -171,6 +172,19 @@ def test_a_full_disk_takes_no_job_and_starts_none(waiting: Queue, monkeypatch: p
         monkeypatch.undo()
         assert [row["id"] for row in jobs.list()] == [job["id"]]
     assert waiting.lines() == []
+
+
+def test_a_failure_of_one_look_ends_no_later_one(waiting: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    advance, failures = Jobs._advance, [ValueError(), OSError()]
+
+    def fail_first(jobs: Jobs, lane: str) -> bool:
+        if failures:
+            raise failures.pop()
+        return advance(jobs, lane)
+
+    monkeypatch.setattr(Jobs, "_advance", fail_first)
+    with waiting.studio() as jobs:
+        assert ended(jobs, jobs.add("log", [str(waiting.log), "one"], title=""))["state"] == "done"
 
 
 def test_no_death_of_a_studio_loses_or_doubles_a_job(waiting: Queue) -> None:

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from gptsmith.serve.studio.take_along.zipped import zipped
 
-from ..conftest import Opened, StudioPage, opened
+from ..conftest import PHONE, Opened, StudioPage, opened
 from ..run_folders.conftest import copy
 
 NAME = "🦊 chat's & more #1"
@@ -37,7 +37,7 @@ def downloaded(studio: Opened, path: str) -> Any:
 def test_a_copy_is_written_shown_with_its_certificate_and_downloaded(runs: Path, tmp_path: Path, browser: Any) -> None:
     copy(runs / "chat", tmp_path / "runs" / NAME)
     with opened(tmp_path) as studio:
-        seen = StudioPage(browser, studio, f"take/{quote(NAME)}")
+        seen = StudioPage(browser, studio, f"take/{quote(NAME)}", **PHONE)
         page = seen.page
         page.get_by_label("For").select_option("gguf")
         seen.button("Write").click()
