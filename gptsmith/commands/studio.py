@@ -11,7 +11,7 @@ LAST_READ_S = 2
 @command(
     StudioRequest,
     arguments={"folder": "FOLDER"},
-    panels={"Page": ("port", "no_open"), "Access": ("allow",), "Machine": ("device",)},
+    panels={"Page": ("port", "no_open", "install_shortcut"), "Access": ("allow",), "Machine": ("device",)},
     examples=("gptsmith studio", "gptsmith studio --port 8020 --allow models"),
 )
 def studio(request: StudioRequest, json: Json = False) -> None:
@@ -19,6 +19,7 @@ def studio(request: StudioRequest, json: Json = False) -> None:
     import os
     import signal
     import webbrowser
+    from pathlib import Path
 
     import typer
 
@@ -26,7 +27,15 @@ def studio(request: StudioRequest, json: Json = False) -> None:
     from gptsmith.base.interrupts import EXIT_CODE
     from gptsmith.serve.studio.place import StudioRunsError
     from gptsmith.serve.studio.running import StudioServer
+    from gptsmith.serve.studio.shortcut import install_shortcut
 
+    if request.install_shortcut:
+        folder = Path.home() / "gptsmith" if request.folder == "." else Path(request.folder).absolute()
+        entry = install_shortcut(folder)
+        note(f"{entry} opens the studio of {folder}")
+        if json:
+            show_json({"entry": str(entry), "folder": str(folder)})
+        return
     try:
         server = StudioServer(request)
     except StudioRunsError as error:

@@ -6,10 +6,8 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as TookTooLong
-from contextlib import suppress
 from dataclasses import dataclass
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,8 @@ from gptsmith.retrieval.index import Index, Row
 from gptsmith.retrieval.terms import MAX_TERMS, question_terms
 
 DATABASE = "passages.sqlite"
+MAX_COUNTED = 128
+"""The words of a long message whose rarity is looked up: its first ones."""
 NUM_CANDIDATES = 50
 NUM_SOURCES = 3
 NUM_ELSEWHERE = 100
@@ -88,9 +88,9 @@ class Documents:
         Raises:
             DataError: there is nothing to read.
         """
-        self._sources = [Path(source).expanduser() for source in sources]
+        self._sources = [Path(source).expanduser().resolve() for source in sources]
         found = discover(self._sources)
-        roots = sorted({str(source.resolve()) for source in self._sources})
+        roots = sorted(map(str, self._sources))
         self.folder = private_folder(
             default_cache() / FOLDERS["documents"] / key_of(roots, source_sha256(gptsmith.retrieval))
         )
@@ -99,21 +99,18 @@ class Documents:
         write_json(self.folder / MANIFEST, {"made_from": few_names(roots)})
         self.index = Index(self.folder / DATABASE)
         self.skipped: dict[str, str] = {}
-        self._observe = observe
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="documents")
-        self._lock, self._looked_at = threading.Lock(), -math.inf
-        self._update(found)
+        self._lock, self._looking = threading.Lock(), threading.Thread()
+        self._update(found, observe)
         self._looked_at = time.monotonic()
-        self._observe = lambda *_: None
 
-    def _update(self, found: Found) -> None:
+    def _update(self, found: Found, observe: Callable[[int, int], None] = lambda *_: None) -> None:
         num_files = len(found.candidates)
-        self.index.update(found.candidates, lambda done: self._observe(done, num_files))
+        self.index.update(found.candidates, lambda done: observe(done, num_files))
         self.skipped = {**found.skipped, **self.index.problems()}
 
     def refresh(self) -> None:
         """Follows what has changed in the folders. One that is gone, as a disk that is not there, is left as it was."""
-        if not all(source.exists() for source in self._sources):
+        if not all(source.exists() or has_magic(str(source)) for source in self._sources):
             return
         try:
             found = discover(self._sources)
@@ -125,19 +122,20 @@ class Documents:
             self.skipped = {str(self._sources[0]): f"what has changed in it is not known: {error}"}
 
     def _follow(self) -> None:
-        """Lets the worker look at the files, if that was long ago, and waits for it a little."""
+        """Looks at the files in a thread, if that was long ago, and waits for it a little."""
         with self._lock:
-            if time.monotonic() - self._looked_at < LOOK_EVERY_S:
+            if self._looking.is_alive() or time.monotonic() - self._looked_at < LOOK_EVERY_S:
                 return
-            looking = self._worker.submit(self.refresh)
-            with suppress(TookTooLong):
-                looking.result(WAIT_S)
+            # Nobody waits for it at the end of the program: what it has not written is read the next time.
+            self._looking = threading.Thread(target=self.refresh, name="documents", daemon=True)
+            self._looking.start()
+            self._looking.join(WAIT_S)
             self._looked_at = time.monotonic()
 
     def search(self, question: str, count: int = NUM_SOURCES) -> list[Source]:
         """The passages that answer a question best, if any has enough of what it asks for; else none."""
         self._follow()
-        terms = question_terms(question)
+        terms = question_terms(question)[:MAX_COUNTED]
         num_passages = self.index.counts()[1]
         if not terms or not num_passages:
             return []
@@ -175,7 +173,3 @@ class Documents:
                 inside = path.relative_to(source)
                 return str(inside if len(self._sources) == 1 else source.name / inside)
         return path.name
-
-    def close(self) -> None:
-        """Ends the reading of files."""
-        self._worker.shutdown(wait=False, cancel_futures=True)

@@ -33,7 +33,6 @@ def knowing(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     documents = Documents([folder])
     with serving([str(runs / name) for name in ("base", "chat")], documents=documents) as served:
         yield served
-    documents.close()
 
 
 def answered(served: Served, path: str, body: dict[str, Any]) -> Any:

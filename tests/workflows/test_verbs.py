@@ -240,7 +240,8 @@ def test_the_python_face(trained: dict[str, Any]) -> None:
     assert set(gptsmith.__all__) == {
         "Callback", "GPT", "GPTConfig", "GptsmithError", "Loaded", "UserError", "__version__", "audit", "cache",
         "certify", "chat", "compress", "evaluate", "explain", "export", "finetune", "forget", "generate",
-        "import_kinds", "import_model", "info", "load", "merge", "plan", "predict", "preset", "pretrain", "report",
+        "import_kinds", "import_model", "info", "load", "merge", "pairs", "plan", "predict", "preset", "pretrain",
+        "report",
         "runs", "serve", "studio", "CheckpointError", "ConfigurationError", "ContextOverflowError", "ConversionError",
         "DataError", "MissingExtraError", "TrainingDivergedError", "trace",
     }  # fmt: skip

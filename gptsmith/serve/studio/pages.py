@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -26,7 +27,17 @@ async def ticket(state: StudioState, body: TicketRequest, _: dict[str, object]) 
     return JSONResponse({"ticket": state.studio.tickets.make(body.path)})
 
 
+class QuitRequest(Schema):
+    """The studio is to end."""
+
+
+async def leave(state: StudioState, _: QuitRequest, __: dict[str, object]) -> Response:
+    """Ends the studio; what trains goes on."""
+    return JSONResponse({}, background=BackgroundTask(state.studio.quit))
+
+
 ROUTES = (
     Route("/", "GET", index, needs_key=False),
+    Route("/studio/api/quit", "POST", leave, request_schema=QuitRequest),
     Route("/studio/api/tickets", "POST", ticket, request_schema=TicketRequest),
 )

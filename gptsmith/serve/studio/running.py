@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import socket
 from pathlib import Path
 
+from gptsmith.base.errors import UserError
 from gptsmith.base.verbs import verb
 from gptsmith.serve.auth import ApiKeys
 from gptsmith.serve.model_folders import ModelFolders
@@ -18,7 +20,7 @@ from gptsmith.serve.studio.request import StudioRequest
 from gptsmith.serve.studio.routes import STUDIO_ROUTES
 from gptsmith.serve.studio.state import Studio, StudioState
 
-LOOPBACK = "127.0.0.1"
+LOOPBACK, USUAL_PORT = "127.0.0.1", 8010
 
 
 class StudioServer(RunningServer):
@@ -38,7 +40,7 @@ class StudioServer(RunningServer):
         place = Place(Path(request.folder), [Path(path) for path in request.allow])
         place.take()
         try:
-            listening = bound_socket(LOOPBACK, request.port)
+            listening = _listening(request.port)
             self.studio = Studio(place, Database(place.database))
             settings = ServeSettings()
             folders = ModelFolders([place.runs, *place.allowed], device=request.device, with_prompts=True)
@@ -51,6 +53,7 @@ class StudioServer(RunningServer):
         super().__init__(listening, state, routes=STUDIO_ROUTES)
         self.page = f"{self.address}/#token={token}"
         place.tell(self.page)
+        self.studio.quit = self._server.drain
         self.studio.start()
 
     def __repr__(self) -> str:
@@ -67,6 +70,20 @@ class StudioServer(RunningServer):
     def close(self) -> None:
         super().close()
         self.studio.close()
+
+
+def _listening(port: int | None) -> socket.socket:
+    """A socket on a port of the loopback address.
+
+    Raises:
+        UserError: the port that was named is not available.
+    """
+    if port is not None:
+        return bound_socket(LOOPBACK, port)
+    try:
+        return bound_socket(LOOPBACK, USUAL_PORT)
+    except UserError:
+        return bound_socket(LOOPBACK, 0)
 
 
 @verb(StudioRequest, "folder")

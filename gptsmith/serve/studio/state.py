@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gptsmith.serve.state import State
@@ -34,6 +35,7 @@ class Studio:
         improvements: models that are tuned by them, and judged blind.
         pair_writer: writes the pairs that are judged.
         training: what people want to train, planned and queued.
+        quit: ends the server that it belongs to.
     """
 
     place: Place
@@ -48,6 +50,7 @@ class Studio:
     improvements: Improvements = field(init=False)
     pair_writer: PairWriter = field(init=False)
     training: Training = field(init=False)
+    quit: Callable[[], None] = field(default=lambda: None, init=False)
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.database, self.place)

@@ -37,7 +37,6 @@ def chat(browser: Any, runs: Path, folder: Path) -> Iterator[ChatPage]:
         opened.close()
         assert opened.errors == []
         until(served.is_idle, "nothing that a page asked for is left")
-    documents.close()
 
 
 def test_an_answer_shows_its_sources_and_each_its_passage(chat: ChatPage, folder: Path) -> None:

@@ -23,6 +23,7 @@ export async function showCollection(place, studio) {
   /** Shows what is there now; nothing is read while files arrive. */
   const news = tried(studio, async () => {
     const now = (await api.get("data")).collections.find((each) => each.name === name);
+    Object.assign(collection, now);
     const isEmpty = !now?.num_files && !now?.num_skipped;
     const shown = isEmpty ? "files" : partOf(studio.about);
     read.hidden = isEmpty;

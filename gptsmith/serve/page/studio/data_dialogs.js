@@ -1,6 +1,7 @@
 /** Questions of the data view. */
 
 import { el } from "../element.js";
+import { Api } from "./api.js";
 
 /** Asks for a text of several lines; resolves to it, or to null. */
 export function askText(question, { value = "", button, hint = "", t }) {
@@ -57,15 +58,16 @@ export const tried = (studio, action) => async (...given) => {
   }
 };
 
-/** Tells of a change that was made, and takes it back where that is wanted. */
-export function changed(words, number, collection, { api, passing, t }, onChange) {
+/** Tells of a change that was made, and takes it back where that is wanted, also when its view was left. */
+export function changed(words, number, collection, { signal, passing, t }, onChange) {
   passing(words, t("data.undo"), async () => {
     try {
-      await api.post("data/undo", { name: collection.name, number });
+      await new Api(new AbortController().signal).post("data/undo", { name: collection.name, number });
     } catch (error) {
       passing(error.message);
     }
-    onChange();
+    if (signal.aborted) dispatchEvent(new HashChangeEvent("hashchange"));
+    else onChange();
   });
   onChange();
 }

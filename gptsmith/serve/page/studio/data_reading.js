@@ -19,7 +19,7 @@ export async function showReading(place, collection, studio, again = "") {
     return true;
   }, { query: () => ({ name, again: last === null ? again : "" }), everyMs: 400 });
   if (last?.state === "read") {
-    fill(place, figures(last, studio));
+    fill(place, figures(last, collection, studio));
     return last;
   }
   const readAgain = tried(studio, () => showReading(place, collection, studio, "yes").then((read) => read && dispatchEvent(new HashChangeEvent("hashchange"))));
@@ -30,7 +30,7 @@ export async function showReading(place, collection, studio, again = "") {
   return null;
 }
 
-function figures(read, { t }) {
+function figures(read, collection, { t }) {
   const readers = read.readers.map((each) =>
     el("tr", {}, el("td", {}, each.reader), el("td.number", {}, each.num_files.toLocaleString()),
       el("td.number", {}, each.num_documents.toLocaleString()), el("td.number", {}, readableBytes(each.num_bytes))));
@@ -38,7 +38,7 @@ function figures(read, { t }) {
   return [
     el("h2.unseen", {}, t("data.what_was_read")),
     el("p", {},
-      el("strong", {}, t("data.documents", { count: read.num_left_documents })), " · ", readableBytes(read.num_left_bytes), " ",
+      el("strong", {}, t("data.documents", { count: read.num_left_documents })), " · ", readableBytes(read.num_left_bytes), collection.kind && ` · ${t(`data.kind_${collection.kind}`)}`, " ",
       isChanged && el("span.soft", {}, t("data.before_changes", { count: read.num_documents, bytes: readableBytes(read.num_bytes) }))),
     read.num_duplicates > 0 && el("p.soft", {}, t("data.exact_duplicates", { count: read.num_duplicates })),
     read.splits && el("p.soft", { dir: "auto" }, read.splits),

@@ -107,12 +107,13 @@ function* packs(files) {
   let pack = [];
   let size = 0;
   for (const each of files) {
-    if (pack.length === PACK_FILES || (pack.length && size + each.file.size > CHUNK_BYTES)) {
+    const needed = each.file.size + 4 * each.path.length; // its path stands in the head
+    if (pack.length === PACK_FILES || (pack.length && size + needed > CHUNK_BYTES)) {
       yield pack;
       [pack, size] = [[], 0];
     }
     pack.push(each);
-    size += each.file.size;
+    size += needed;
   }
   if (pack.length) yield pack;
 }

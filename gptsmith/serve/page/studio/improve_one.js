@@ -68,7 +68,7 @@ function endedParts({ state, training }, t, act) {
 
 function verdictParts(news, { t }, act) {
   const { state, figures, run, model } = news;
-  const consequence = state !== "better" ? t("improve.old_stays", { model })
+  const consequence = state !== "better" ? t("improve.old_stays")
     : news.is_default ? t("improve.now_default", { run, model }) : t("improve.not_default", { run });
   return [
     el("h2.improve-verdict", {}, t(`improve.verdict_${state}`)),
@@ -77,7 +77,7 @@ function verdictParts(news, { t }, act) {
     el("p", { dir: "auto" }, consequence),
     el("div.row", {},
       el("a.button", { href: "#/talk" }, t("improve.to_talk")),
-      news.can_undo && el("button", { type: "button", onclick: () => act("undo") }, t("improve.undo", { model })),
+      news.can_undo && el("button", { type: "button", onclick: () => act("undo") }, t("improve.undo")),
       state === "stopped" && el("button.primary", { type: "button", onclick: () => act("go_on") }, t("improve.judge_on")),
       removeButton(t, act)),
   ];
@@ -87,6 +87,6 @@ const removeButton = (t, act) => el("button", { type: "button", onclick: () => a
 
 function chance({ state, figures, num_more: more }, t) {
   if (state === "alike") return t("improve.why_alike");
-  if (state === "stopped") return more === null ? t("improve.unclear") : t("improve.unclear_more", { count: more });
+  if (state === "stopped") return more === null ? "" : t("improve.unclear_more", { count: more });
   return t("improve.why_decided", { p: readableP(figures.p) });
 }

@@ -1,9 +1,9 @@
 /** The view of a run: how far it is, its curves, what it writes, and what it was made with. */
 
-import { addNews, Curves, emptyLog, newLog, showEvents, showPlan, showSamples } from "../charts.js";
+import { addNews, Curves, emptyLog, newLog, secondsLeft, showEvents, showPlan, showSamples } from "../charts.js";
 import { el, fill, iconButton } from "../element.js";
 import { ACTIVE, jobRow } from "./jobs_list.js";
-import { about, runState } from "./figures.js";
+import { about, duration, runState } from "./figures.js";
 import { openRunMenu, resumeRun } from "./run_actions.js";
 import { tried } from "./data_dialogs.js";
 
@@ -56,7 +56,9 @@ export async function show(place, studio) {
     more.hidden = false;
     resume.hidden = !run.can_resume;
     report.hidden = !news.offset;
-    state.textContent = [runState(t, run), run.problem ?? about(t, run)].join(" · ");
+    // The job of a run says it otherwise; of one that the terminal trains its log knows.
+    const left = run.state === "running" && !run.job ? secondsLeft(log) : null;
+    state.textContent = [runState(t, run), left !== null && t("jobs.left", { time: duration(t, left) }), run.problem ?? about(t, run)].filter(Boolean).join(" · ");
     showLineage(lineage, run, t);
     if (news.settings) settings.textContent = news.settings;
     settings.parentElement.hidden = !settings.textContent;

@@ -502,8 +502,8 @@ export const EN = {
   "improve.equal": "In {count|pair|pairs} both answers were the same, and nobody had to judge.",
   "improve.now_default": "{run} is used from now on. {model} stays as it was.",
   "improve.not_default": "{run} is not used by default.",
-  "improve.old_stays": "{model} stays the one that is used.",
-  "improve.undo": "Undo: use {model}",
+  "improve.old_stays": "The model that is used stays the same.",
+  "improve.undo": "Undo",
   "improve.remove": "Remove",
   "improve.ask_remove": "Remove this improvement, its judgements, and the copy of the marks that it learnt from? The model {run} stays.",
 };

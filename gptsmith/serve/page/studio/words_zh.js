@@ -502,8 +502,8 @@ export const ZH = {
   "improve.equal": "其中 {count} 组两个回答完全相同，无需评判。",
   "improve.now_default": "从现在起使用 {run}。{model} 保持原样。",
   "improve.not_default": "默认不使用 {run}。",
-  "improve.old_stays": "仍然使用 {model}。",
-  "improve.undo": "撤销：使用 {model}",
+  "improve.old_stays": "使用的模型不变。",
+  "improve.undo": "撤销",
   "improve.remove": "移除",
   "improve.ask_remove": "移除这次改进、评判结果以及所学评价的副本吗？模型 {run} 会保留。",
 };

@@ -20,8 +20,6 @@ from gptsmith.serve.studio.database import Database
 from gptsmith.serve.studio.jobs.queue import Jobs
 
 AROUND_CHARACTERS = 80
-COPIES = ("near_duplicate", "leak")
-"""Kinds of documents that are there more than once; all others are findings in documents."""
 
 
 class Audits:
@@ -83,7 +81,7 @@ def _found(path: Path) -> list[dict[str, Any]]:
 
 
 def kinds(found: list[dict[str, Any]], recipe: Recipe) -> list[dict[str, Any]]:
-    """The kinds of findings: how many there are, in how many documents, and how many of these are left."""
+    """The kinds of findings: how many there are, and how many documents with some are left."""
     counts = Counter(each["kind"] for each in found)
     documents: dict[str, set[str]] = {kind: set() for kind in counts}
     for each in found:
@@ -93,10 +91,8 @@ def kinds(found: list[dict[str, Any]], recipe: Recipe) -> list[dict[str, Any]]:
         {
             "kind": kind,
             "count": count,
-            "num_documents": len(documents[kind]),
             "num_left": len(documents[kind] - recipe.changed),
             "is_secret": kind in is_secret,
-            "is_copy": kind in COPIES,
         }
         for kind, count in counts.most_common()
     ]

@@ -13,6 +13,7 @@ from typing import Any
 from gptsmith.base.errors import UserError
 from gptsmith.data.discover import Found, discover
 from gptsmith.data.examples import read_shape
+from gptsmith.data.files import extension_of
 from gptsmith.data.shapes import TEXT
 from gptsmith.serve.studio.data.collections import Collection
 from gptsmith.serve.studio.data.names import readable_path
@@ -66,11 +67,12 @@ def _stats(path: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, os.stat
 
 @lru_cache(maxsize=MAX_KEPT)
 def _found(sources: Path, stamp: str) -> Found:
-    """The files at a path; none of an empty one."""
+    """The files at a path, also where there is none that can be read."""
     try:
         return discover([sources])
     except UserError:
-        return Found()
+        paths = [Path(path) for path, _ in _stats(str(sources), set())]
+        return Found(skipped={str(path): f"unknown extension {extension_of(path) or '(none)'}" for path in paths})
 
 
 @lru_cache(maxsize=MAX_KEPT)

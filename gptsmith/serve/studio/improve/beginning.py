@@ -32,9 +32,10 @@ IMPROVED = re.compile(r"-improved(-\d+)?$")
 def planned(about: ModelDescription, found: Available) -> Recipe | None:
     """How a model would be improved by its marks, if all had prompts of their own; None if they are too few."""
     objective = found.objective()
-    return (
-        None if objective is None else recipe(objective, found.count(objective), found.count(objective), about.config)
-    )
+    if objective is None:
+        return None
+    count = found.count(objective)
+    return recipe(objective, count, count, about.config)
 
 
 def begin(place: Place, marks: Marks, improvements: Improvements, about: ModelDescription) -> str:
@@ -57,9 +58,13 @@ def begin(place: Place, marks: Marks, improvements: Improvements, about: ModelDe
         path.parent.mkdir(mode=0o700, parents=True)
     write_atomically(path, "".join(json_text(record, ensure_ascii=False) + "\n" for record in records), private=True)
     made = recipe(objective, len(records), num_prompts(learnt), about.config)
-    run = _free_name(place, improvements, about.name)
+    run = free_name(place, improvements, about.name)
     arguments = [str(about.path), str(path), "--out", str(place.runs / run), *made.arguments(), "--json"]
-    improvements.begin(name, about.name, run, made, arguments, _prompts(held, about.prompts, learnt))
+    try:
+        improvements.begin(name, about.name, run, made, arguments, _prompts(held, about.prompts, learnt))
+    except BaseException:
+        remove(path.parent)
+        raise
     return name
 
 
@@ -111,6 +116,7 @@ def _prompts(
     return found
 
 
-def _free_name(place: Place, improvements: Improvements, model: str) -> str:
+def free_name(place: Place, improvements: Improvements, model: str) -> str:
+    """The name of the next run that improves a model, or one that was improved already."""
     first = place.runs / f"{IMPROVED.sub('', model.rpartition('/')[2])}-improved"
     return next(path.name for path in numbered(first) if not path.exists() and not improvements.is_known(path.name))

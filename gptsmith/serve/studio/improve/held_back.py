@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gptsmith.base.cache_folder import default_cache
+from gptsmith.base.disjoint_sets import DisjointSets
 from gptsmith.base.json_text import json_text
 from gptsmith.data.care.near_examples import near_examples
 from gptsmith.data.shapes.unpaired_preference import UnpairedPreferenceExample
@@ -44,12 +45,19 @@ def num_prompts(marks: Sequence[Mark]) -> int:
 
 
 def _groups(marks: Sequence[Mark]) -> list[int]:
-    """The number of the group of each mark, by its prompt."""
+    """The number of the group of each mark: of prompts that are nearly the same, or begin with the same question, as
+    those of one conversation do."""
     if not marks:
         return []
     examples = [UnpairedPreferenceExample("", tuple(mark["prompt"]), "", True) for mark in marks]
-    found = near_examples(examples, default_cache()).group_of
-    return list(range(len(marks))) if found is None else found.tolist()
+    sets, firsts = DisjointSets(len(marks)), dict[str, int]()
+    near = near_examples(examples, default_cache()).group_of
+    for number, mark in enumerate(marks):
+        question = [turn for turn in mark["prompt"] if turn["role"] == "user"][:1]
+        sets.join(number, firsts.setdefault(digest(question), number))
+        if near is not None:
+            sets.join(number, int(near[number]))
+    return [int(first) for first in sets.firsts()]
 
 
 def digest(prompt: Sequence[Mapping[str, str]]) -> str:

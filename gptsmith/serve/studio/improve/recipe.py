@@ -111,8 +111,8 @@ class Recipe:
         settings = ["examples.test_fraction=0", "examples.skip_bad=true"]
         fraction = VALIDATION_FRACTION if self.is_validated else 0
         settings.append(f"examples.validation_fraction={fraction}")
-        if self.is_validated:
-            settings.append(f"train.max_forgetting={MAX_FORGETTING}")
+        if self.is_validated:  # by few examples, which might prefer the old weights: the person decides that
+            settings += [f"train.max_forgetting={MAX_FORGETTING}", "train.evaluate_at_start=false"]
         words = ["--objective", self.objective, "--epochs", f"{self.epochs:g}"]
         words += ["--learning-rate", f"{self.learning_rate:g}"]
         words += [] if self.lora is None else ["--lora", str(self.lora)]

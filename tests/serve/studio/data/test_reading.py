@@ -79,6 +79,17 @@ def test_files_without_text_say_so(studio: Opened) -> None:
     assert studio.ask("GET", "/studio/api/data/documents?name=empty").status == 400
 
 
+def test_files_that_nobody_reads_are_listed(studio: Opened) -> None:
+    pictures = studio.folder / "pictures"
+    pictures.mkdir()
+    (pictures / "a.xyz").write_text("x")
+    made = studio.post("data/make", name="pictures", path="pictures")
+    assert (made["num_files"], made["num_skipped"], made["kind"]) == (0, 1, None)
+    (file,) = studio.get("data/files?name=pictures")["items"]
+    assert (file["path"], file["skipped"]) == ("a.xyz", "unknown extension .xyz")
+    assert "nothing to read" in read(studio, "pictures")["problem"]
+
+
 def test_a_reading_that_was_cancelled_begins_when_it_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mended = Mended(tmp_path, {"a.txt": "one"})
     run = Reading.run

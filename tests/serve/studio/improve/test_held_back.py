@@ -32,6 +32,16 @@ def test_nearly_equal_prompts_are_on_one_side() -> None:
     assert sum(long in prompt[0]["content"] for prompt in held) == (0 if about_it else 1)
 
 
+def test_turns_of_one_conversation_are_on_one_side() -> None:
+    marks = _marks([prompt for prompt in PROMPTS[:40] for _ in range(2)])
+    for mark in marks[1::2]:
+        mark["prompt"] += [{"role": "assistant", "content": "Which?"}, {"role": "user", "content": "The long one."}]
+    learnt, held = split(marks)
+    assert len(held) == 8
+    asked = {mark["prompt"][0]["content"] for mark in learnt}
+    assert not asked & {prompt[0]["content"] for prompt in held}
+
+
 def test_what_is_held_back_stays_so_when_marks_are_added() -> None:
     _, first = split(_marks(PROMPTS[:40]))
     learnt, held = split(_marks(PROMPTS[:80]))

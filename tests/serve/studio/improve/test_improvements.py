@@ -246,11 +246,13 @@ def test_what_is_removed_is_in_no_file_and_names_follow_their_models(kept: Kept)
     kept.improvements.renamed("chat-one", "best")
     kept.improvements.renamed("chat", "old")
     assert kept.improvements.models(name) == ("old", "best")
+    kept.begin("two", "other")
+    kept.improvements.renamed("other-two", "best")  # the run that had the name was deleted
     assert OLD.encode() in kept.path.read_bytes() + kept.path.with_name("studio.sqlite-wal").read_bytes()
     kept.improvements.remove(name)
     files = [path.read_bytes() for path in kept.path.parent.glob("studio.sqlite*")]
-    assert not any(OLD.encode() in content or b"Prompt 1?" in content for content in files)
-    assert kept.improvements.every() == []
+    assert not any(OLD.encode() in content or b"the new one" in content for content in files)
+    assert [one["id"] for one in kept.improvements.every()] == ["two"]
 
 
 def test_what_is_kept_is_json(kept: Kept) -> None:

@@ -45,7 +45,7 @@ def test_sixty_thumbs_make_a_better_model_by_blind_judgement(asker: Path, tmp_pa
         expect(seen.page.get_by_text(f"{NAME} is used from now on.")).to_be_visible()
         _is_for_everybody(seen)
         assert studio.get("improve")["default"] == NAME
-        seen.button("Undo: use chat").click()
+        seen.button("Undo").click()
         expect(seen.page.get_by_text("is not used by default")).to_be_visible()
         assert studio.get("improve")["default"] is None
         seen.page.get_by_role("link", name="All improvements").click()

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from gptsmith.model.presets import preset
+from gptsmith.serve.studio.improve.beginning import free_name
 from gptsmith.serve.studio.improve.recipe import recipe
 
 from ...conftest import until
 from ..conftest import Opened, opened
-from .conftest import PROMPTS
+from .conftest import PROMPTS, thumb
 
 
 class NoJobs:
@@ -81,6 +82,25 @@ def test_typed_prompts_are_judged_on_but_for_those_that_were_learnt_from(studio:
     for body in ({"prompts": []}, {"prompts": [" "]}, {"prompts": ["a"] * 51}):
         assert studio.ask("POST", "/studio/api/improve/prompts", {"improvement": name, **body}).status == 400
     assert studio.ask("POST", "/studio/api/improve/prompts", {"improvement": "x", "prompts": ["a"]}).status == 404
+
+
+def test_further_rounds_have_names_of_their_own(studio: Opened) -> None:
+    place, improvements = studio.server.studio.place, studio.server.studio.improvements
+    assert free_name(place, improvements, "some/chat") == "chat-improved"
+    judging(studio, "chat-improved", [])
+    (place.runs / "chat-improved-2").mkdir()
+    assert free_name(place, improvements, "chat-improved") == "chat-improved-3"
+    assert free_name(place, improvements, "chat-improved-2") == "chat-improved-3"
+
+
+def test_what_cannot_begin_leaves_no_copy_of_the_marks(studio: Opened) -> None:
+    for number, prompt in enumerate(PROMPTS[:20]):
+        studio.post("marks", **thumb(number, prompt, "Yes.", "up" if number % 2 else "down"))
+    name = judging(studio, "same", [])
+    assert studio.ask("POST", "/studio/api/improve", {"model": "chat"}).status == 409
+    assert list((studio.folder / ".studio" / "improve").iterdir()) == []
+    assert studio.ask("DELETE", f"/studio/api/improve/{name}").status == 200
+    assert studio.ask("DELETE", f"/studio/api/improve/{name}").status == 404
 
 
 def test_too_few_marks_and_models_that_are_not_there(studio: Opened) -> None:
