@@ -22,7 +22,7 @@ class ReadText:
         text: the text whose tokens are read.
         own, held_out: how it is read, and what was held out.
         answers: which short answers count as learnt by heart; None if the text has none, or their base is not here.
-        note: why examples are read as plain text instead; None if they are not.
+        note: why examples are read as plain text instead, or short answers are not judged; None if neither is so.
     """
 
     text: SourcedText
@@ -52,8 +52,9 @@ class ReadText:
                 separator = replies.array.separator
                 own, held_out = Taught(replies.sequences, separator), Taught(replies.held_out, separator)
                 base = base_model(text.opened, text.tokenizer)
-                rule = None if base is None else AnswerRule(own, held_out, replies.array, base)
-                return cls(replies, own, held_out, rule)
+                if base is None:
+                    return cls(replies, own, held_out, note="short answers are not judged: its base is not here")
+                return cls(replies, own, held_out, AnswerRule(own, held_out, replies.array, base))
         tokens = text.held_out_tokens()
         ends = np.flatnonzero(tokens == text.array.separator) + 1
         documents = Documents(text.array.tokens, text.ends, windows)
