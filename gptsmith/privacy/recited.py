@@ -24,7 +24,7 @@ MAX_OTHER_PASSAGES = 100
 TRIES = (1, 10, 100, 1_000, 1_000_000)
 """For which it is counted how much of a text can be had."""
 NO_BASE = "short answers are not judged: the base that it was tuned from is not here, or there is no memory for it"
-"""The note then."""
+"""Said of a text whose short answers cannot be judged."""
 COPIES = ((1, 1), (2, 3), (4, 15), (16, None))
 """From how many to how many, in the table by copies."""
 
