@@ -1,4 +1,4 @@
-"""Pages that are brought up to date in place: what a person has the focus on, or is typing, stays while news come in."""
+"""Pages that are brought up to date in place: what a person is at, or is typing, stays while news come in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from .conftest import Opened, StudioPage
 
 FOCUSED = "document.activeElement.isConnected && document.activeElement.innerText"
 MARK = "document.activeElement.isTheSame = true"
-HASTY = "const real = window.setTimeout; window.setTimeout = (action, ms, ...given) => real(action, Math.min(ms, 60), ...given);"
+HASTY = (
+    "const real = setTimeout; window.setTimeout = (action, ms, ...given) => real(action, Math.min(ms, 60), ...given)"
+)
 """Time runs fast: a page asks again at once."""
 IS_MARKED = "document.activeElement.isTheSame === true"
 
@@ -44,8 +46,16 @@ def job(n: int, **more: Any) -> dict[str, Any]:
 
 
 def row(name: str, loss: float) -> dict[str, Any]:
-    return {"name": name, "state": "running", "age_s": loss, "made_by": "pretrain", "validation_loss": loss, "job": None,
-            "num_bytes": 5, "num_parameters": 7, "kind": "base", "made_from": None, "is_listed": False}  # fmt: skip
+    facts = {"made_by": "pretrain", "made_from": None, "is_listed": False, "num_bytes": 5, "num_parameters": 7}
+    return {
+        "name": name,
+        "state": "running",
+        "kind": "base",
+        "age_s": loss,
+        "validation_loss": loss,
+        "job": None,
+        **facts,
+    }
 
 
 def test_news_neither_move_the_focus_nor_take_what_is_typed(studio: Opened, browser: Any) -> None:
