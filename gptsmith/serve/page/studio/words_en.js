@@ -278,9 +278,6 @@ export const EN = {
   "train.name_usual": "after the data",
   "train.how_long": "How long",
   "train.typed": "Time, such as 10, 90 s or 1.5 h",
-  "train.seconds": "{count} s",
-  "train.minutes": "{count} min",
-  "train.hours": "{count} h",
   "train.hours_minutes": "{hours} h {minutes} min",
   "train.plan": "The plan",
   "train.state_nothing": "Nothing to plan yet",
@@ -350,6 +347,7 @@ export const EN = {
 
   // talk_page.js and what it is made of
   "talk.title": "Talk",
+  "talk.where_kept": "Conversations are kept in this browser, and your marks in the studio's folder on this machine; nowhere else.",
   "talk.up": "Good answer",
   "talk.down": "Bad answer",
   "talk.edit_kept": "Your version, kept as a mark.",
@@ -418,11 +416,7 @@ export const EN = {
   "marks.delete_one": "Delete the mark about “{about}”",
   "marks.delete_all": "Delete all marks",
   "marks.delete_for_good": "Delete for good",
-  "marks.keep_them": "Keep them",
   "marks.sure": "{count|mark is|marks are} deleted for good.",
-  "marks.newer": "Newer",
-  "marks.older": "Older",
-  "marks.range": "{from} to {to} of {total}",
 
   // improve.js
   "improve.title": "Improve",

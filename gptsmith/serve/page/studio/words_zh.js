@@ -278,9 +278,6 @@ export const ZH = {
   "train.name_usual": "按数据命名",
   "train.how_long": "训练多久",
   "train.typed": "时间,例如 10、90 s 或 1.5 h",
-  "train.seconds": "{count} 秒",
-  "train.minutes": "{count} 分钟",
-  "train.hours": "{count} 小时",
   "train.hours_minutes": "{hours} 小时 {minutes} 分钟",
   "train.plan": "计划",
   "train.state_nothing": "还没有可计划的内容",
@@ -350,6 +347,7 @@ export const ZH = {
 
   // talk_page.js and what it is made of
   "talk.title": "对话",
+  "talk.where_kept": "对话保存在此浏览器中，您的标记保存在本机的工作室文件夹中；别处都没有。",
   "talk.up": "回答得好",
   "talk.down": "回答得不好",
   "talk.edit_kept": "您的版本,已记为标注。",
@@ -418,11 +416,7 @@ export const ZH = {
   "marks.delete_one": "删除关于“{about}”的标注",
   "marks.delete_all": "删除所有标注",
   "marks.delete_for_good": "永久删除",
-  "marks.keep_them": "保留",
   "marks.sure": "将永久删除 {count} 条标注。",
-  "marks.newer": "较新",
-  "marks.older": "较早",
-  "marks.range": "第 {from} 到 {to} 条,共 {total} 条",
 
   // improve.js
   "improve.title": "改进",
