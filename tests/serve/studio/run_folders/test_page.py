@@ -96,7 +96,9 @@ def test_an_empty_home_says_what_to_do_and_shows_what_runs(runs: Path, tmp_path:
         expect(seen.page.get_by_role("link", name="from the terminal", exact=True)).to_be_visible()
         expect(seen.page.get_by_role("link", name="Train a model")).to_be_visible()
         # The next step with a model that is ready.
-        expect(seen.page.get_by_role("link", name="Talk to from the terminal")).to_have_attribute("href", "talk?model=from%20the%20terminal")
+        expect(seen.page.get_by_role("link", name="Talk to from the terminal")).to_have_attribute(
+            "href", "talk?model=from%20the%20terminal"
+        )
         seen.page.get_by_label("Language").select_option("zh")
         expect(seen.page.locator(".run")).to_contain_text("已完成")
         seen.close()
