@@ -4,7 +4,7 @@ import { el, fill, icon, iconButton, setText } from "../element.js";
 import { ACTIVE, jobRow } from "./jobs_list.js";
 import { about, duration, runState } from "./figures.js";
 import { showRows } from "./in_place.js";
-import { openRunMenu } from "./run_actions.js";
+import { openRunMenu, talkLink } from "./run_actions.js";
 
 const EVERY_MS = 2000;
 const MOST_COMPARED = 8;
@@ -20,8 +20,9 @@ export async function show(place, studio) {
   const search = el("input", { type: "search", placeholder: t("home.search"), "aria-label": t("home.search"), hidden: true, oninput: () => showRuns() });
   const compare = el("button", { type: "button", hidden: true, onclick: () => studio.go("compared", ...chosen) });
   const list = el("ul.runs", { "aria-label": t("home.runs") });
+  const train = el("a.button.primary", { href: "#/train", hidden: true }, t("home.train"));
   fill(place,
-    el("div.row", {}, el("h1", {}, t("home.title")), el("span.space"), compare, search, el("a.button.primary", { href: "#/train" }, t("home.train"))),
+    el("div.row", {}, el("h1", {}, t("home.title")), el("span.space"), compare, search, train),
     jobs, list);
   let runs = [];
 
@@ -36,6 +37,7 @@ export async function show(place, studio) {
 
   function showRuns() {
     search.hidden = runs.length <= MANY;
+    train.hidden = !runs.length;
     const words = search.value.trim().toLowerCase();
     const found = words ? runs.filter(({ name }) => name.toLowerCase().includes(words)) : runs;
     for (const name of chosen) if (!runs.some((run) => run.name === name)) chosen.delete(name);
@@ -71,6 +73,7 @@ export async function show(place, studio) {
         el("p.soft", {}, run.problem ?? about(t, run)),
         run.made_from && !run.is_listed && el("p.soft", { dir: "auto" }, t("home.from", { name: run.made_from }))),
       el("div.state", { data: { state: run.state } }, el("span", {}, runState(t, run)), el("span.soft.ago", {}, ago(run))),
+      talkLink(studio, run),
       more);
     row.style.setProperty("--depth", Math.min(depth, 6));
     return row;
@@ -117,4 +120,4 @@ function showJobs(list, jobs, studio) {
 const steps = (t) => el("li.card.steps", {},
   el("h2", {}, t("home.begin")),
   el("ol", {}, [["data", "data"], ["train", "train"], ["talk", "talk"]].map(([name, view]) =>
-    el("li.row", {}, el("a.button", { href: view === "talk" ? "talk" : `#/${view}` }, t(`${view}.title`), icon("right")), el("span", {}, t(`home.step.${name}`))))));
+    el("li.row", {}, el(name === "data" ? "a.button.primary" : "a.button", { href: view === "talk" ? "talk" : `#/${view}` }, t(`${view}.title`), icon("right")), el("span", {}, t(`home.step.${name}`))))));

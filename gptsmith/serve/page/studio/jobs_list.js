@@ -10,7 +10,7 @@ export const ACTIVE = ["waiting", "running", "stopping"];
 /** A row for a job, which `show(job)` brings up to date. */
 export function jobRow(studio, { isTitled = true } = {}) {
   const { t } = studio;
-  const title = el("strong.run-name", { dir: "auto" });
+  const title = el("a.run-name", { dir: "auto" });
   const stop = el("button", { type: "button" });
   const bar = progressBar(isTitled && title, stop, t("jobs.progress"));
   const row = el("li.job", {}, bar);
@@ -23,6 +23,7 @@ export function jobRow(studio, { isTitled = true } = {}) {
   row.show = (news) => {
     job = news;
     setText(title, job.title);
+    if (job.run) title.href = `#/runs/${encodeURIComponent(job.run)}`;
     bar.show({ words: progressWords(t, job), fraction: job.progress?.fraction, hasBar: ["running", "stopping"].includes(job.state) });
     stop.hidden = !ACTIVE.includes(job.state);
     setText(stop, t(job.state === "waiting" ? "jobs.cancel" : job.state === "stopping" ? "jobs.end" : "jobs.stop"));

@@ -23,7 +23,7 @@ export async function show(place, studio) {
     base: chooseBase,
     name: (name) => { wish.name = name; keepWish(wish); },
   });
-  const parts = { choice, time: el("section.card"), plan: el("section.card", { "aria-label": t("train.plan") }), advice: el("section.card"), settings: el("details.card"), start: el("div.row") };
+  const parts = { choice, time: el("section.card"), plan: el("section.card", { "aria-label": t("train.plan") }), advice: el("section.card"), settings: el("details.card", {}, el("summary", {}, el("h2", {}, t("train.settings")))), start: el("div.row") };
   const planner = new Planner(studio, wish, parts, chooseBase);
   fill(place, el("h1", {}, t("train.title")), Object.values(parts));
 
@@ -98,7 +98,7 @@ export async function show(place, studio) {
   planner.changed();
   await Promise.all([
     studio.api.get("data").then(({ collections: found }) => { collections = found; showChoice(); }),
-    studio.api.get("train/models").then(({ models: found }) => { models = found; byId(); showChoice(); planner.changed(); }),
+    studio.api.get("train/models").then(({ models: found }) => { models = found; planner.modelsAreKnown = true; byId(); showChoice(); planner.changed(); }),
     studio.api.get("jobs").then(({ jobs }) => { queue = jobs; showStart(); }),
     showAllSettings(),
   ]);
@@ -137,7 +137,7 @@ function showTime(place, wish, t, onChange) {
 /** Asks how a training will be: what is known at once, and once the person rests the exact plan. */
 class Planner {
   constructor({ api, t, signal }, wish, parts, onBase) {
-    Object.assign(this, { api, t, signal, wish, parts, onBase, turn: 0, job: null });
+    Object.assign(this, { api, t, signal, wish, parts, onBase, turn: 0, job: null, modelsAreKnown: false });
     signal.addEventListener("abort", () => this.drop(this.job));
   }
 
@@ -151,12 +151,14 @@ class Planner {
 
   shown(known) {
     this.job = known.job ?? null;
-    const news = JSON.stringify(known);
+    const news = JSON.stringify([known, this.modelsAreKnown]);
     if (news === this.known) return;
     this.known = news;
     showPlan(this.parts.plan, known, this.t, () => this.stop());
-    this.parts.advice.hidden = known.advice.length === 0;
-    showAdvice(this.parts.advice, known.advice, this.t, this.onBase);
+    // To fetch a model is no advice while those on this machine are still looked for.
+    const advice = known.advice.filter(({ code }) => this.modelsAreKnown || !code.startsWith("get_for_"));
+    this.parts.advice.hidden = advice.length === 0;
+    showAdvice(this.parts.advice, advice, this.t, this.onBase);
   }
 
   /** Ends the job of a plan that nobody waits for, also when the view is left. */

@@ -81,6 +81,7 @@ export const EN = {
   "run.stop": "Stop",
   "run.resume": "Resume",
   "run.talk": "Talk to it",
+  "run.talk_to": "Talk to {name}",
   "run.further": "Train further",
   "run.take": "Take it along",
   "run.default": "Use by default",
@@ -218,6 +219,7 @@ export const EN = {
   "data.remarks": "{count|file is|files are} not wholly read",
   "data.examples_about": "As a model sees them. It is trained to write the marked parts.",
   "data.no_examples": "There are no examples here: these texts are learnt as they stand.",
+  "data.options_hint": "What has a name with -- here is found under Settings on the page Train, when you begin with a model.",
   "data.no_more_examples": "There are no more.",
   "data.audit": "Look for them",
   "data.audit_again": "Look again",
@@ -329,6 +331,8 @@ export const EN = {
   "train.lora": "a small part (LoRA 8)",
   "train.lora_large": "a larger part (LoRA 32)",
   "train.epochs": "Passes over the data, at most",
+  "train.me": "In chats, answer as (--me)",
+  "train.me_usual": "a name",
   "train.seed": "Random seed",
   "train.private": "Private: epsilon",
   "train.off": "off",
@@ -416,7 +420,7 @@ export const EN = {
   "marks.delete_one": "Delete the mark about “{about}”",
   "marks.delete_all": "Delete all marks",
   "marks.delete_for_good": "Delete for good",
-  "marks.sure": "{count|mark is|marks are} deleted for good.",
+  "marks.sure": "Delete {count|mark|marks} for good?",
 
   // improve.js
   "improve.title": "Improve",

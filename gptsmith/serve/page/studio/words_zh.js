@@ -81,6 +81,7 @@ export const ZH = {
   "run.stop": "停止",
   "run.resume": "继续训练",
   "run.talk": "与它对话",
+  "run.talk_to": "与 {name} 对话",
   "run.further": "以它为起点训练",
   "run.take": "导出带走",
   "run.default": "设为默认",
@@ -218,6 +219,7 @@ export const ZH = {
   "data.remarks": "{count|个文件|个文件}未能全部读取",
   "data.examples_about": "这是模型看到的样子。模型会学习写出有标记的部分。",
   "data.no_examples": "这里没有样例:这些文本会按原样学习。",
+  "data.options_hint": "这里以 -- 开头的选项,在“训练”页选择一个起始模型后,可在“设置”中找到。",
   "data.no_more_examples": "没有更多了。",
   "data.audit": "开始检查",
   "data.audit_again": "重新检查",
@@ -329,6 +331,8 @@ export const ZH = {
   "train.lora": "一小部分(LoRA 8)",
   "train.lora_large": "较大部分(LoRA 32)",
   "train.epochs": "最多遍历数据的次数",
+  "train.me": "在聊天记录中以谁的身份回答(--me)",
+  "train.me_usual": "姓名",
   "train.seed": "随机种子",
   "train.private": "隐私:epsilon",
   "train.off": "关闭",
@@ -347,7 +351,7 @@ export const ZH = {
 
   // talk_page.js and what it is made of
   "talk.title": "对话",
-  "talk.where_kept": "对话保存在此浏览器中，您的标记保存在本机的工作室文件夹中；别处都没有。",
+  "talk.where_kept": "对话保存在此浏览器中，您的标注保存在本机的工作室文件夹中；别处都没有。",
   "talk.up": "回答得好",
   "talk.down": "回答得不好",
   "talk.edit_kept": "您的版本,已记为标注。",
@@ -416,7 +420,7 @@ export const ZH = {
   "marks.delete_one": "删除关于“{about}”的标注",
   "marks.delete_all": "删除所有标注",
   "marks.delete_for_good": "永久删除",
-  "marks.sure": "将永久删除 {count} 条标注。",
+  "marks.sure": "永久删除 {count} 条标注？",
 
   // improve.js
   "improve.title": "改进",
