@@ -71,6 +71,9 @@ class Route:
         return path.startswith(self.prefix) and path.endswith(self.suffix)
 
 
-def find_route(routes: Sequence[Route], path: str) -> Route | None:
-    """The route of a path; None if there is none."""
-    return next((route for route in routes if route.matches(path)), None)
+def find_route(routes: Sequence[Route], method: str, path: str) -> Route | None:
+    """The route that answers a request, as Starlette chooses it: the first of its path and method; where its path takes
+    other methods only, the first of those; None if there is none."""
+    method = "GET" if method == "HEAD" else method
+    found = [route for route in routes if route.matches(path)]
+    return next((route for route in found if route.method == method), next(iter(found), None))
