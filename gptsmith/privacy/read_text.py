@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -21,8 +22,8 @@ class ReadText:
     Attributes:
         text: the text whose tokens are read.
         own, held_out: how it is read, and what was held out.
-        answers: which short answers count as learnt by heart; None if the text has none, or their base is not here.
-        note: why examples are read as plain text instead, or short answers are not judged; None if neither is so.
+        answers: which short answers count as learnt by heart; None if the text has none.
+        note: why examples are read as plain text instead; None if they are not.
     """
 
     text: SourcedText
@@ -51,9 +52,7 @@ class ReadText:
             else:
                 separator = replies.array.separator
                 own, held_out = Taught(replies.sequences, separator), Taught(replies.held_out, separator)
-                base = base_model(text.opened, text.tokenizer)
-                if base is None:
-                    return cls(replies, own, held_out, note="short answers are not judged: its base is not here")
+                base = partial(base_model, text.opened, text.tokenizer)
                 return cls(replies, own, held_out, AnswerRule(own, held_out, replies.array, base))
         tokens = text.held_out_tokens()
         ends = np.flatnonzero(tokens == text.array.separator) + 1

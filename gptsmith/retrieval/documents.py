@@ -76,7 +76,7 @@ class Documents:
     """Some folders (or files), and the index of their passages, which follows them as they change.
 
     Attributes:
-        skipped: the files that are not read, each with the reason.
+        skipped: the files that are not read, as paths within their folder, each with the reason.
     """
 
     def __init__(self, sources: Sequence[str | Path], observe: Callable[[int, int], None] = lambda *_: None) -> None:
@@ -106,7 +106,8 @@ class Documents:
     def _update(self, found: Found, observe: Callable[[int, int], None] = lambda *_: None) -> None:
         num_files = len(found.candidates)
         self.index.update(found.candidates, lambda done: observe(done, num_files))
-        self.skipped = {**found.skipped, **self.index.problems()}
+        skipped = {**found.skipped, **self.index.problems()}
+        self.skipped = {self._shown(Path(path)): reason for path, reason in skipped.items()}
 
     def refresh(self) -> None:
         """Follows what has changed in the folders. One that is gone, as a disk that is not there, is left as it was."""
@@ -119,7 +120,8 @@ class Documents:
         try:
             self._update(found)
         except (UserError, OSError) as error:  # as a full disk; questions are looked up in what is known
-            self.skipped = {str(self._sources[0]): f"what has changed in it is not known: {error}"}
+            reason = str(error).removeprefix(f"{self.index.path}: ")
+            self.skipped = {self._sources[0].name: f"what has changed in it is not known: {reason}"}
 
     def _follow(self) -> None:
         """Looks at the files in a thread, if that was long ago, and waits for it a little."""
