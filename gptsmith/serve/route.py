@@ -51,10 +51,14 @@ class Route:
     error_body: Callable[[ApiError], dict[str, Any]] | None = None
     error_schema: Mapping[str, Any] | None = None
     stream_type: str = "text/event-stream"
+    parameter: str = field(init=False)
+    """The name of the path's parameter; empty if it has none."""
     _form: re.Pattern[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_form", compile_path(self.path)[0])
+        form, _, parameters = compile_path(self.path)
+        object.__setattr__(self, "_form", form)
+        object.__setattr__(self, "parameter", next(iter(parameters), ""))
 
     @property
     def label(self) -> str:
