@@ -1,5 +1,5 @@
-"""Every view and dialog of the studio, with runs, data, marks and an improvement: for axe-core in light and in the dark, on
-a phone, and by keyboard alone."""
+"""Every view of the studio, with runs, data, marks and an improvement: for axe-core in light, dark and on a phone,
+and by keyboard alone."""
 
 from __future__ import annotations
 
@@ -19,15 +19,22 @@ PAIR = {"number": 1, "prompt": [{"role": "user", "content": "A nail?"}], "first"
 RECIPE = {"objective": "kto", "lora": None, "num_examples": 12}
 FIGURES = {"wins": 8, "losses": 1, "ties": 0, "p": 0.02}
 IMPROVEMENT = {
-    "id": "one", "run": "chat-improved", "model": "chat", "recipe": RECIPE, "num_judged": 9, "num_more": 3, "num_equal": 1,
+    "id": "one", "run": "chat-improved", "model": "chat", "recipe": RECIPE, "num_judged": 9, "num_more": 3,
     "num_prompts": {"marks": 2, "examples": 3, "typed": 0}, "trouble": None, "training": None, "figures": FIGURES,
-    "is_default": True, "can_undo": True,
+    "num_equal": 1, "is_default": True, "can_undo": True,
 }  # fmt: skip
 TRAINING = {"state": "running", "progress": {"fraction": 0.4, "words": "training", "seconds_left": 9}, "message": None}
-FINDINGS = {
-    "state": "done", "is_old": True, "kinds": [{"kind": "email", "is_secret": True, "count": 1, "num_left": 1}], "num_items": 1,
-    "items": [{"number": 0, "document": "0", "file": "a.txt", "line": 3, "of": None, "is_excluded": False, "is_edited": True}],
-}  # fmt: skip
+FINDING = {
+    "number": 0,
+    "document": "0",
+    "file": "a.txt",
+    "line": 3,
+    "of": None,
+    "is_excluded": False,
+    "is_edited": True,
+}
+KIND = {"kind": "email", "is_secret": True, "count": 1, "num_left": 1}
+FINDINGS = {"state": "done", "is_old": True, "kinds": [KIND], "items": [FINDING], "num_items": 1}
 FOCUSED = """() => {
   const one = document.activeElement;
   return one === document.body ? "" : one.ariaLabel || one.labels?.[0]?.innerText || one.innerText;
