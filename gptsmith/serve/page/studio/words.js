@@ -26,6 +26,9 @@ export const moment = (ms) => new Intl.DateTimeFormat(language(), { dateStyle: "
 /** A name inside a sentence: one that is written from right to left, or turns the direction, leaves the rest as it is. */
 const isolated = (text) => (TURNS.test(text) ? `\u2068${text}\u2069` : text);
 
+/** The words of charts by the English ones that stand in them. */
+export const chartWords = () => Object.fromEntries(Object.keys(EN).filter((name) => name.startsWith("chart.")).map((name) => [EN[name], t(name)]));
+
 /**
  * A text by its name, with its gaps filled: `{name}` is a value, and `{count|run|runs}` a count with its noun: "1 run", "2 runs".
  */
