@@ -41,3 +41,10 @@ def test_charts_are_translated() -> None:
         r'(?:title|unit|train_loss|validation_loss|step|num_tokens|seconds|linear|log|over|beside): "([^"]*)"', source
     )
     assert {text for text in listed if text} <= ours
+
+
+def test_chinese_sentences_have_chinese_punctuation() -> None:
+    for name, text in words("zh").items():
+        if re.search(r"[\u4e00-\u9fff]", text):
+            narrow = re.search(r"[,;:?!()]|[\u4e00-\u9fff）}]\.", text)
+            assert not narrow, f"{name} has {narrow and narrow[0]!r}, which is full width in Chinese: {text}"
