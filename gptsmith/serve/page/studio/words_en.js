@@ -553,8 +553,10 @@ export const EN = {
   "chart.at_step": "at step",
   "chart.why_again": "planned again because",
   "chart.minutes_left": "minutes left",
-  "chart.begin": "Begin",
-  "chart.resume": "Resume",
-  "chart.stop": "Stop",
+  "chart.start": "Start",
   "chart.end": "End",
+  "chart.replanned": "Replanned",
+  "chart.trial": "Trial",
+  "chart.search": "Search",
+  "chart.stopped": "Stopped",
 };

@@ -553,8 +553,10 @@ export const ZH = {
   "chart.at_step": "步数",
   "chart.why_again": "重新计划的原因",
   "chart.minutes_left": "剩余分钟",
-  "chart.begin": "开始",
-  "chart.resume": "继续",
-  "chart.stop": "停止",
+  "chart.start": "开始",
   "chart.end": "结束",
+  "chart.replanned": "重新计划",
+  "chart.trial": "试验",
+  "chart.search": "搜索",
+  "chart.stopped": "停止",
 };
