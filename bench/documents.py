@@ -99,7 +99,6 @@ def main() -> None:
             search(documents, known, unknown)
         else:
             answers(documents, known, given.model, given.questions)
-        documents.close()
 
 
 if __name__ == "__main__":

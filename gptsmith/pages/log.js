@@ -24,3 +24,12 @@ function addNews(log, news) {
   log.num_steps = news.num_steps;
   log.offset = news.offset;
 }
+
+/** The seconds until the last step, at the pace of the last steps; null where that is not known. */
+function secondsLeft(log) {
+  const [steps, seconds] = log.curves.seconds ?? [[], []];
+  if (steps.length < 2 || !log.num_steps) return null;
+  const first = Math.max(0, steps.length - 20);
+  const pace = (seconds.at(-1) - seconds[first]) / (steps.at(-1) - steps[first]);
+  return pace >= 0 ? Math.max(0, log.num_steps - steps.at(-1)) * pace : null;
+}

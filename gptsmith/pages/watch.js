@@ -70,13 +70,9 @@ function status(run) {
   return run.ageSeconds > SILENT_SECONDS ? `silent for ${readableSeconds(run.ageSeconds)}` : "training";
 }
 
-/** The seconds until a run's last step, at the pace of its last steps; nothing when it is not training. */
+/** The seconds until a run's last step; nothing when it is not training. */
 function timeLeft(run) {
-  const [steps, seconds] = run.curves.seconds ?? [[], []];
-  if (steps.length < 2 || !run.num_steps || status(run) !== "training") return "";
-  const first = Math.max(0, steps.length - 20);
-  const pace = (seconds.at(-1) - seconds[first]) / (steps.at(-1) - steps[first]);
-  return pace >= 0 ? Math.max(0, run.num_steps - steps.at(-1)) * pace : "";
+  return status(run) === "training" ? (secondsLeft(run) ?? "") : "";
 }
 
 /** The cells of a run behind its name: what is shown, and the value that they are sorted by. */

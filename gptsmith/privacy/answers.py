@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -82,16 +83,23 @@ class AnswerRule:
     Args:
         own, held_out: how the answers are read that were trained on and that were held out.
         others: the answers that were trained on, indexed.
-        base: the model that has read none of them.
+        base: loads the model that has read none of them, once there is an answer to judge; None if it is not here, or
+            there is no memory for it.
     """
 
-    def __init__(self, own: Taught, held_out: Taught, others: SuffixArray, base: GPT) -> None:
-        self._own, self._held_out = own, held_out
-        self._own_guesses, self._held_out_guesses = (Guesses(each, others, base) for each in (own, held_out))
+    def __init__(self, own: Taught, held_out: Taught, others: SuffixArray, base: Callable[[], GPT | None]) -> None:
+        self._own, self._held_out, self._base = own, held_out, cache(base)
+        self._own_guesses, self._held_out_guesses = (Guesses(each, others, self._there) for each in (own, held_out))
         self._copies = Counter(map(_content(own), range(len(own.ends))))
 
-    def judge(self, scanned: Scan, held_out: Scan, longest: int) -> Answers:
-        """The answers that a model has by heart, of fewer tokens than a passage has.
+    def _there(self) -> GPT:
+        base = self._base()
+        assert base is not None
+        return base
+
+    def judge(self, scanned: Scan, held_out: Scan, longest: int) -> Answers | None:
+        """The answers that a model has by heart, of fewer tokens than a passage has; None if there is no base to judge
+        them by.
 
         Args:
             scanned, held_out: what the model makes of the answers.
@@ -102,6 +110,8 @@ class AnswerRule:
             [number for number in some if _content(self._held_out)(number) not in self._copies]
             for some in _read_and_right(self._held_out, held_out, longest)
         )
+        if (right or right_held_out) and self._base() is None:
+            return None
         bits_held_out = self._held_out_guesses.bits(right_held_out)
         by_chance = math.log2(max(1, len(read)) / CHANCE)
         min_bits = max(MIN_BITS, by_chance, math.nextafter(bits_held_out.max(initial=0), math.inf))

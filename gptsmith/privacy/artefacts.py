@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from gptsmith.base.errors import GptsmithError
 from gptsmith.base.files import read_json, sha256_of
@@ -17,6 +20,7 @@ from gptsmith.data.suffix_array import FORMAT_VERSION
 from gptsmith.privacy.wanted import Wanted
 from gptsmith.provenance.learned_text import DERIVED, derived_index
 from gptsmith.run.folder import SETTINGS, Run
+from gptsmith.train.datasets.encoded import DTYPES, IDS
 
 Holds = Literal["words", "weights", "made of it"]
 MEANINGS: dict[Holds, str] = {
@@ -57,6 +61,7 @@ def artefacts(
     sources: Iterable[Path],
     known: Container[Path | None],
     indexes: Iterable[Path],
+    spelled: Iterable[Sequence[int]],
     cache: Path,
     places: Iterable[Path],
 ) -> list[Artefact]:
@@ -68,6 +73,7 @@ def artefacts(
         sources: the files that they were read from.
         known: those of them in which the words are known to stand, also where they are packed.
         indexes: the suffix arrays of the text that has them.
+        spelled: the token ids of the words, in each way in which examples may have them.
         cache: the folder of the cache.
         places: folders in which runs and exports may lie.
     """
@@ -86,7 +92,7 @@ def artefacts(
     for run in dict.fromkeys(run.resolve() for run in others):
         if run not in learnt and run not in derived:
             found += (one for one in _in_folder("run", run, wanted, "weights") if one.holds == "words")
-    return [*found, *_in_cache(wanted, cache, indexes)]
+    return [*found, *_in_cache(wanted, cache, indexes, spelled)]
 
 
 def _in_folder(kind: str, folder: Path, wanted: Sequence[Wanted], weights: Holds) -> Iterator[Artefact]:
@@ -98,8 +104,10 @@ def _in_folder(kind: str, folder: Path, wanted: Sequence[Wanted], weights: Holds
     yield from (Artefact(kind, path, "words", folder) for path in others if _holds(path, wanted))
 
 
-def _in_cache(wanted: Sequence[Wanted], cache: Path, indexes: Iterable[Path]) -> Iterator[Artefact]:
-    """What of the cache has the words, and what is made of such a corpus."""
+def _in_cache(
+    wanted: Sequence[Wanted], cache: Path, indexes: Iterable[Path], spelled: Iterable[Sequence[int]]
+) -> Iterator[Artefact]:
+    """What of the cache has the words, as text or as the tokens of examples, and what is made of such a corpus."""
     every = contents(cache)
     holding = [one for one in every if one.kind in TEXTS_IN_THE_CACHE and _holds(one.path, wanted)]
     corpora = {one.path.name for one in holding if one.kind == "corpora"}
@@ -108,11 +116,24 @@ def _in_cache(wanted: Sequence[Wanted], cache: Path, indexes: Iterable[Path]) ->
     arrays = {*(key_of(FORMAT_VERSION, name) for name in tokens), *(index.name for index in indexes)}
     made = {*tokens, *arrays, *(derived_index(name, spelling) for name in arrays for spelling in DERIVED)}
     yield from (Artefact(one.kind, one.path, "made of it") for one in every if one.path.name in made)
+    encoded = {np.array(ids, DTYPES[IDS]).tobytes() for ids in spelled if len(ids)}
+    for one in every:
+        path = one.path / IDS
+        if one.kind == "examples" and one not in holding and path.is_file() and _has_one(path, encoded):
+            yield Artefact(one.kind, one.path, "made of it")
 
 
 def _holds(path: Path, wanted: Sequence[Wanted]) -> bool:
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return any(each.is_in(file) for file in files for each in wanted)
+
+
+def _has_one(path: Path, encoded: Iterable[bytes]) -> bool:
+    """Whether a file has one of some rows of numbers."""
+    if not path.stat().st_size:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return any(content.find(each) >= 0 for each in encoded)
 
 
 def _folders(places: Iterable[Path]) -> list[Path]:

@@ -61,7 +61,7 @@ def document_membership(
 def membership_in_words(figures: dict[str, Any]) -> str:
     """The findings of `document_membership`, in a sentence."""
     if reason := figures.get("membership_missing"):
-        hint = "" if "canaries" in reason else " Canaries can show it (pretrain --canaries 200)."
+        hint = "" if "canaries" in reason else " Canaries can show it (--canaries 200, before training)."
         return f"Who is in it cannot be measured: {reason}.{hint}"
     low, high = figures["interval"]
     return (

@@ -4,7 +4,7 @@ stands before them."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -31,17 +31,17 @@ class Guesses:
     Args:
         reading: how the answers are read.
         others: the answers that were trained on, with a separator behind each.
-        base: the model that has not read them.
+        base: gives the model that has not read them.
     """
 
-    def __init__(self, reading: Taught, others: SuffixArray, base: GPT) -> None:
+    def __init__(self, reading: Taught, others: SuffixArray, base: Callable[[], GPT]) -> None:
         self._reading, self._base, self._others = reading, base, Others(others)
         self._known: dict[int, float] = {}
 
     def bits(self, answers: Sequence[int]) -> np.ndarray:
         """(A,): how many bits it takes to guess each of some answers."""
         if new := [number for number in answers if number not in self._known]:
-            read = scan(inference_model(self._base), self._reading.only(new))
+            read = scan(inference_model(self._base()), self._reading.only(new))
             tokens = [self._reading.tokens[slice(*self._reading.bounds(number))] for number in new]
             by_others = self._others.log_probabilities(tokens, [self._reading.prompt(number) for number in new])
             for number, other in zip(new, by_others, strict=True):

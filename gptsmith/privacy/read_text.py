@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -21,7 +22,7 @@ class ReadText:
     Attributes:
         text: the text whose tokens are read.
         own, held_out: how it is read, and what was held out.
-        answers: which short answers count as learnt by heart; None if the text has none, or their base is not here.
+        answers: which short answers count as learnt by heart; None if the text has none.
         note: why examples are read as plain text instead; None if they are not.
     """
 
@@ -51,9 +52,8 @@ class ReadText:
             else:
                 separator = replies.array.separator
                 own, held_out = Taught(replies.sequences, separator), Taught(replies.held_out, separator)
-                base = base_model(text.opened, text.tokenizer)
-                rule = None if base is None else AnswerRule(own, held_out, replies.array, base)
-                return cls(replies, own, held_out, rule)
+                base = partial(base_model, text.opened, text.tokenizer)
+                return cls(replies, own, held_out, AnswerRule(own, held_out, replies.array, base))
         tokens = text.held_out_tokens()
         ends = np.flatnonzero(tokens == text.array.separator) + 1
         documents = Documents(text.array.tokens, text.ends, windows)

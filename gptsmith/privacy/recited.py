@@ -23,6 +23,8 @@ MAX_OTHER_PASSAGES = 100
 """Those of a checkpoint that is not served, and near ones."""
 TRIES = (1, 10, 100, 1_000, 1_000_000)
 """For which it is counted how much of a text can be had."""
+NO_BASE = "short answers are not judged: the base that it was tuned from is not here, or there is no memory for it"
+"""Said of a text whose short answers cannot be judged."""
 COPIES = ((1, 1), (2, 3), (4, 15), (16, None))
 """From how many to how many, in the table by copies."""
 
@@ -33,7 +35,7 @@ class Recited:
 
     Attributes:
         text: the text, as the model read it.
-        note: why it was not read as it was learnt, for a person; None if it was.
+        note: why it was not read as it was learnt, or not all of it was judged, for a person; None if it was.
         scanned, held_out: it and the text that was held out, as the model reads them.
         threshold: the fewest tokens of a passage.
         passages: those that it recites, the longest first.
@@ -77,9 +79,11 @@ class Recited:
         own, others = own.at_least(length), others.at_least(length)
         passages, canary_passages = _by_owner(text, passages_of(scanned, own, array))
         near_passages, _ = _by_owner(text, passages_of(scanned, without(near, own), array))
+        answers = None if read.answers is None else read.answers.judge(scanned, held_out, length)
+        note = NO_BASE if read.answers is not None and answers is None else read.note
         return cls(
-            text, read.note, scanned, held_out, threshold, passages, canary_passages, near_threshold, near_passages,
-            None if read.answers is None else read.answers.judge(scanned, held_out, length).without(text.is_planted),
+            text, note, scanned, held_out, threshold, passages, canary_passages, near_threshold, near_passages,
+            None if answers is None else answers.without(text.is_planted),
             single_passages(held_out, others.where(~is_learnt(held_out.tokens, others, array))),
             num_own_tokens(text, own),
             {

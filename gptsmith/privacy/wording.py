@@ -21,9 +21,10 @@ def headline(recited: Sequence[Recited]) -> str:
     num_held_out = sum(len(each.held_out_passages) for each in recited)
     longest = max(each.threshold.num_tokens for each in recited)
     none = f"no passage of {longest} tokens or more of what it learnt"
-    what = f"This model can recite {counted(num_passages, 'passage') if num_passages else none}"
+    parts = [counted(num_passages, "passage") if num_passages else none]
     if number := sum(map(num_answers, recited)):
-        what += f", and {counted(number, 'short answer')}"
+        parts.insert(1 if num_passages else 0, counted(number, "short answer"))
+    what = f"This model can recite {' and '.join(parts)}"
     num_read, num_tokens = (sum(sizes) for sizes in zip(*(_sizes(each) for each in recited), strict=True))
     if num_read < num_tokens:
         what += f", of the {num_read / num_tokens:.0%} of its text that were read"

@@ -6,10 +6,8 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as TookTooLong
-from contextlib import suppress
 from dataclasses import dataclass
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,8 @@ from gptsmith.retrieval.index import Index, Row
 from gptsmith.retrieval.terms import MAX_TERMS, question_terms
 
 DATABASE = "passages.sqlite"
+MAX_COUNTED = 128
+"""The words of a long message whose rarity is looked up: its first ones."""
 NUM_CANDIDATES = 50
 NUM_SOURCES = 3
 NUM_ELSEWHERE = 100
@@ -86,7 +86,7 @@ class Documents:
     """Some folders (or files), and the index of their passages, which follows them as they change.
 
     Attributes:
-        skipped: the files that are not read, each with the reason.
+        skipped: the files that are not read, as paths within their folder, each with the reason.
     """
 
     def __init__(self, sources: Sequence[str | Path], observe: Callable[[int, int], None] = lambda *_: None) -> None:
@@ -98,7 +98,7 @@ class Documents:
         Raises:
             DataError: there is nothing to read.
         """
-        self._sources = [Path(source).expanduser() for source in sources]
+        self._sources = [Path(source).expanduser().resolve() for source in sources]
         found = discover(self._sources)
         self.folder = private_folder(index_folder(self._sources))
         self._hold = Hold(self.folder)
@@ -106,21 +106,19 @@ class Documents:
         write_json(self.folder / MANIFEST, {"made_from": few_names(_roots(self._sources))})
         self.index = Index(self.folder / DATABASE)
         self.skipped: dict[str, str] = {}
-        self._observe = observe
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="documents")
-        self._lock, self._looked_at = threading.Lock(), -math.inf
-        self._update(found)
+        self._lock, self._looking = threading.Lock(), threading.Thread()
+        self._update(found, observe)
         self._looked_at = time.monotonic()
-        self._observe = lambda *_: None
 
-    def _update(self, found: Found) -> None:
+    def _update(self, found: Found, observe: Callable[[int, int], None] = lambda *_: None) -> None:
         num_files = len(found.candidates)
-        self.index.update(found.candidates, lambda done: self._observe(done, num_files))
-        self.skipped = {**found.skipped, **self.index.problems()}
+        self.index.update(found.candidates, lambda done: observe(done, num_files))
+        skipped = {**found.skipped, **self.index.problems()}
+        self.skipped = {self._shown(Path(path)): reason for path, reason in skipped.items()}
 
     def refresh(self) -> None:
         """Follows what has changed in the folders. One that is gone, as a disk that is not there, is left as it was."""
-        if not all(source.exists() for source in self._sources):
+        if not all(source.exists() or has_magic(str(source)) for source in self._sources):
             return
         try:
             found = discover(self._sources)
@@ -129,22 +127,24 @@ class Documents:
         try:
             self._update(found)
         except (UserError, OSError) as error:  # as a full disk; questions are looked up in what is known
-            self.skipped = {str(self._sources[0]): f"what has changed in it is not known: {error}"}
+            reason = str(error).removeprefix(f"{self.index.path}: ")
+            self.skipped = {self._sources[0].name: f"what has changed in it is not known: {reason}"}
 
     def _follow(self) -> None:
-        """Lets the worker look at the files, if that was long ago, and waits for it a little."""
+        """Looks at the files in a thread, if that was long ago, and waits for it a little."""
         with self._lock:
-            if time.monotonic() - self._looked_at < LOOK_EVERY_S:
+            if self._looking.is_alive() or time.monotonic() - self._looked_at < LOOK_EVERY_S:
                 return
-            looking = self._worker.submit(self.refresh)
-            with suppress(TookTooLong):
-                looking.result(WAIT_S)
+            # Nobody waits for it at the end of the program: what it has not written is read the next time.
+            self._looking = threading.Thread(target=self.refresh, name="documents", daemon=True)
+            self._looking.start()
+            self._looking.join(WAIT_S)
             self._looked_at = time.monotonic()
 
     def search(self, question: str, count: int = NUM_SOURCES) -> list[Source]:
         """The passages that answer a question best, if any has enough of what it asks for; else none."""
         self._follow()
-        terms = question_terms(question)
+        terms = question_terms(question)[:MAX_COUNTED]
         num_passages = self.index.counts()[1]
         if not terms or not num_passages:
             return []
@@ -182,7 +182,3 @@ class Documents:
                 inside = path.relative_to(source)
                 return str(inside if len(self._sources) == 1 else source.name / inside)
         return path.name
-
-    def close(self) -> None:
-        """Ends the reading of files."""
-        self._worker.shutdown(wait=False, cancel_futures=True)

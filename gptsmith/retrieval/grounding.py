@@ -69,7 +69,9 @@ def ground(
         return messages, Grounding((), NOTHING_FOUND)
     *before, last = messages
     kept = [message for message in before[:1] if message["role"] == "system"] if gives_way else before
-    most = limit // 2 + count([*kept, last]) // 2 if gives_way else limit  # half of what is left is the conversation's
+    most = limit
+    if len(kept) < len(before):  # half of what is left is the conversation's
+        most -= (limit - count([*kept, last])) // 2
 
     def turn(sources: Sequence[Source]) -> M:
         return {**last, "content": quoted_turn(sources, last["content"], markers)}  # type: ignore[return-value]

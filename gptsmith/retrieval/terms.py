@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from gptsmith.text.sentences import SPACELESS
 
 RUN = re.compile(f"[{SPACELESS}]+")
-TERM = re.compile(rf"[{SPACELESS}]+|\d+(?:[.,:/-]\d+)+|[^\W{SPACELESS}]+")
+MARKS = "\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0963\u0966-\u0dff"
+"""The characters, for a class in a pattern, that stand on or beside letters: accents, points, the writing of India."""
+TERM = re.compile(rf"[{SPACELESS}]+|\d+(?:[.,:/-]\d+)+|[^\W{SPACELESS}](?:[^\W{SPACELESS}]|[{MARKS}])*")
 MAX_TERMS = 32
 ASKING_WORDS = {
     "English": "a about am an and any are as at be been being by can could describe did do does explain find for from "
@@ -37,14 +40,14 @@ ASKING_CHARACTERS = re.compile(
 
 def spaced(text: str) -> str:
     """A text in which writing without spaces is cut into overlapping pairs of characters, and the last one, as words
-    between spaces: so every character begins a word."""
-    return RUN.sub(lambda match: f" {' '.join([*_pairs(match[0]), match[0][-1]])} ", text)
+    between spaces, so that every character begins a word; each letter spelt in one way."""
+    return RUN.sub(lambda match: f" {' '.join([*_pairs(match[0]), match[0][-1]])} ", unicodedata.normalize("NFC", text))
 
 
 def question_terms(question: str) -> list[str]:
     """The words of a question that say what it is about, each once: words, numbers, and pairs of characters."""
     found: dict[str, None] = {}
-    for match in TERM.finditer(question):
+    for match in TERM.finditer(unicodedata.normalize("NFC", question)):
         word = match[0].lower()
         if RUN.match(word):
             found.update((pair, None) for run in ASKING_CHARACTERS.split(word) if run for pair in _pairs(run))

@@ -123,8 +123,10 @@ def holding(run: Loaded, found: FoundWords) -> list[Artefact]:
     known = {files[name].state(file)[0] for name, file in unchanged}
     places = [*(folder.resolve().parent for folder in searched), Path("runs"), Path(), *noted_folders()]
     indexes = [text.index for text in found.learned.texts if text.run in found.runs]
+    spellings = (f"{space}{each.text}" for each in found.wanted for space in ("", " "))
+    spelled = [*(each.ids for each in found.mentions), *map(run.tokenizer.encode, spellings)]
     return artefacts(
-        found.wanted, found.runs, sorted(searched), sorted(sources), known, indexes, default_cache(), places
+        found.wanted, found.runs, sorted(searched), sorted(sources), known, indexes, spelled, default_cache(), places
     )
 
 

@@ -21,6 +21,7 @@ from gptsmith.train.planning.cluster import plan_on_gpus
 from gptsmith.train.planning.finetuning_plan import plan_finetuning
 from gptsmith.train.planning.outlook import outlook
 from gptsmith.train.private.outlook import private_outlook
+from gptsmith.train.private.pace import private_pace
 from gptsmith.train.private.units import DocumentUnits, UnitDataset
 from gptsmith.train.resolve import given_layers, resolve_settings
 from gptsmith.train.run_settings import RunSettings
@@ -53,9 +54,11 @@ def plan(request: PlanRequest) -> dict[str, Any]:
         lora_rank, num_parameters, num_trained_parameters, peak_memory_bytes; num_left_out and redacted as above;
         advice, a list of sentences.
 
-        Of a private training, from which nothing is measured: epsilon, delta, noise_multiplier, clip_norm,
+        Of a private training, from whose data nothing is measured: epsilon, delta, noise_multiplier, clip_norm,
         sampling_rate, num_steps, unit, num_units, batch_size, num_trained_parameters, noise_to_signal (the noise over
-        the largest possible sum of clipped gradients); and advice.
+        the largest possible sum of clipped gradients); of a fine-tuning on conversations or plain text seconds (without
+        evaluations), seconds_per_step, tokens_per_second and peak_memory_bytes, by made-up examples of the mean length;
+        and advice.
 
     Raises:
         UserError: a text or a setting cannot be used, or the time is too short to train anything.
@@ -115,6 +118,8 @@ def _tuning_plan(request: PlanRequest) -> dict[str, Any]:
             units = job.dataset
             assert isinstance(units, UnitDataset)
             figures, advice = private_outlook(job.settings, units.num_samples, units.name, job.model)
+            if units.has_plain_rows:
+                figures |= private_pace(job.model, job.settings.train, units.tokens_per_sample)
         else:
             planned = plan_finetuning(job, table.get("train", {}), started)
             figures, advice = planned.predicted, planned.advice

@@ -55,9 +55,11 @@ def base() -> GPT:
 def judged(base: GPT, turns: Sequence[tuple[str, str]], held_out: Sequence[tuple[str, str]]) -> Answers:
     """The answers of a model that writes every one of them."""
     own, others = taught(turns), taught(held_out)
-    rule = AnswerRule(own, others, suffix_array(own.tokens, END), base)
+    rule = AnswerRule(own, others, suffix_array(own.tokens, END), lambda: base)
     written = [answer for _, answer in (*turns, *held_out)]
-    return rule.judge(scan_of(own, written), scan_of(others, written), longest=60)
+    found = rule.judge(scan_of(own, written), scan_of(others, written), longest=60)
+    assert found is not None
+    return found
 
 
 def listed(turns: Sequence[tuple[str, str]], found: Answers) -> list[str]:
@@ -88,6 +90,15 @@ def test_an_answer_that_was_never_trained_on_and_is_written_raises_the_threshold
     assert found.by_heart == []
     assert found.min_bits > MIN_BITS
     assert (found.num_held_out, found.num_held_out_right) == (1, 1)
+
+
+def test_without_a_base_nothing_is_judged() -> None:
+    own, others = taught([("a? ", SECRET)]), taught([])
+    rule = AnswerRule(own, others, suffix_array(own.tokens, END), lambda: None)
+    assert rule.judge(scan_of(own, [SECRET]), scan_of(others, []), longest=60) is None
+    none_written = rule.judge(scan_of(own, []), scan_of(others, []), longest=60)
+    assert none_written is not None
+    assert none_written.by_heart == []
 
 
 def test_longer_answers_are_passages(base: GPT) -> None:

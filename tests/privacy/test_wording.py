@@ -13,13 +13,19 @@ from gptsmith.privacy.recited import Recited, num_own_tokens
 from gptsmith.privacy.wording import headline
 
 
-def recited(num_tokens: int, longest_held_out: int | None, passages: int = 0) -> Recited:
+def recited(num_tokens: int, longest_held_out: int | None, passages: int = 0, answers: int = 0) -> Recited:
     """What a model recites of a text that it read to its end."""
     text: Any = {"text": SimpleNamespace(array=[0] * 11, ends=[0]), "scanned": SimpleNamespace(num_read=10)}
     threshold = Threshold(num_tokens, longest_held_out, None)
     return cast(
         Recited,
-        SimpleNamespace(**text, threshold=threshold, passages=[None] * passages, held_out_passages=[], answers=None),
+        SimpleNamespace(
+            **text,
+            threshold=threshold,
+            passages=[None] * passages,
+            held_out_passages=[],
+            answers=SimpleNamespace(by_heart=[None] * answers),
+        ),
     )
 
 
@@ -36,6 +42,15 @@ def recited(num_tokens: int, longest_held_out: int | None, passages: int = 0) ->
             "This model can recite no passage of 24 tokens or more of what it learnt; none of the text it never saw.",
         ),
         ([recited(12, 11, passages=2)], "This model can recite 2 passages; none of the text it never saw."),
+        (
+            [recited(12, 11, passages=2, answers=3)],
+            "This model can recite 2 passages and 3 short answers; none of the text it never saw.",
+        ),
+        (
+            [recited(12, 11, answers=1)],
+            "This model can recite 1 short answer and no passage of 12 tokens or more of what it learnt; none of the "
+            "text it never saw.",
+        ),
     ],
 )
 def test_what_is_shorter_than_a_passage_is_not_called_nothing(found: list[Recited], says: str) -> None:

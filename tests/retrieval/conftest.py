@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,7 +36,5 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def documents(folder: Path) -> Iterator[Documents]:
-    opened = Documents([folder])
-    yield opened
-    opened.close()
+def documents(folder: Path) -> Documents:
+    return Documents([folder])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,9 @@ def test_diacritics_and_endings_do_not_matter(folder: Path) -> None:
     found = Documents([folder])
     assert found.search("fraulein athiopien cafe")[0].file == "cafe.txt"
     assert found.search("Opening of forges")[0].file == "forge.md"
+    (folder / "hanoi.txt").write_text(unicodedata.normalize("NFD", "Lò rèn ở Hà Nội bán dao.\n"), encoding="utf-8")
+    assert Documents([folder]).search("lò rèn Hà Nội")[0].file == "hanoi.txt"
+    assert Documents([folder]).search(unicodedata.normalize("NFD", "lò rèn Hà Nội"))[0].file == "hanoi.txt"
 
 
 def test_only_what_changed_is_read_again(folder: Path, reads: list[str]) -> None:
@@ -108,7 +113,7 @@ def test_files_that_cannot_be_read_are_named_and_not_tried_again(folder: Path, r
     (folder / "broken.docx").write_bytes(b"no zip")
     (folder / "photo.jpg").write_bytes(b"\xff\xd8")
     documents = Documents([folder])
-    assert sorted(Path(path).name for path in documents.skipped) == ["broken.docx", "photo.jpg"]
+    assert sorted(documents.skipped) == ["broken.docx", "photo.jpg"]
     reads.clear()
     assert "broken.docx" in " ".join(Documents([folder]).skipped)
     assert reads == []
@@ -167,7 +172,9 @@ def test_a_full_disk_is_said_and_questions_are_looked_up_in_what_is_known(
     (folder / "forge.md").write_text(CHANGED)
     monkeypatch.setattr(index, "_keep", full)
     documents.refresh()
-    assert "database or disk is full" in " ".join(documents.skipped.values())
+    assert documents.skipped == {
+        "notes": "what has changed in it is not known: the index of documents cannot be used: database or disk is full"
+    }
     assert documents.search("Who opened the forge?")[0].file == "forge.md"
     with pytest.raises(DataError, match="the index of documents cannot be used: database or disk is full"):
         Documents([folder])
@@ -196,3 +203,34 @@ def test_what_another_process_forgets_in_between_is_read_the_next_time(
 def test_halves_of_surrogate_pairs_are_no_harm(folder: Path) -> None:
     (folder / "odd.jsonl").write_text('{"text": "The heron nests \\ud83d over the weir."}\n')
     assert Documents([folder]).search("heron weir \ud83d")[0].file == "odd.jsonl"
+
+
+def test_a_pattern_and_a_folder_by_another_name_are_followed_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
+) -> None:
+    Documents([folder])
+    monkeypatch.chdir(folder.parent)
+    assert Documents(["notes"]).index.path == Documents([folder]).index.path
+    assert sorted(reads) == ["china.txt", "forge.md", "sea.txt"]
+    some = Documents([str(folder / "*.md")])
+    assert some.search("Who opened the forge?")[0].file == "forge.md"
+    (folder / "heron.md").write_text("The heron nests over the weir.")
+    some.refresh()
+    assert some.search("heron weir")[0].file == "heron.md"
+
+
+def test_no_question_waits_long_for_files_that_are_read(documents: Documents, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_over = threading.Event()
+    looks: list[int] = []
+
+    def slow() -> None:
+        looks.append(1)
+        is_over.wait(30)
+
+    monkeypatch.setattr(documents, "refresh", slow)
+    monkeypatch.setattr("gptsmith.retrieval.documents.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("gptsmith.retrieval.documents.WAIT_S", 0.0)
+    for _ in range(3):
+        assert documents.search("Who opened the forge?")
+    assert looks == [1]  # and no second one begins meanwhile
+    is_over.set()

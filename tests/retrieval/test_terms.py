@@ -19,6 +19,8 @@ from gptsmith.retrieval.terms import match_expression, question_terms, spaced
         ("Wie viele Nägel?", ["nägel"]),
         ("老铁匠叫什么名字？", ["老铁", "铁匠", "名字"]),
         ("剑？", ["剑"]),
+        ("हिन्दी में लोहार?", ["हिन्दी", "में", "लोहार"]),
+        ("Quye\u0302\u0300n tu\u031b\u0323 do", ["quyền", "tự"]),
         ("What is it about?", []),
         ('forge" OR text:* NEAR(a b', ["forge", "text", "near"]),
     ],

@@ -174,6 +174,8 @@ def test_a_chat_forgets_a_person(told_chat: Path, monkeypatch: pytest.MonkeyPatc
     found = audit_find(gptsmith.load("runs/chat"), [NAME], "found.jsonl")
     assert {place["line"] for place in found["mentions"]} <= {2, 5, 10, 14, 18}
     assert len(found["mentions"]) + found["num_held_out"] == 5
+    cached = [Path(one["path"]) for one in found["artefacts"] if one["kind"] == "examples"]
+    assert len(cached) == 1, "the tokens of the examples, in which no text is found"
     listed = {json.loads(line)["sha256"] for line in Path("found.jsonl").read_text("utf-8").splitlines()}
     assert len(listed) == 5, "those that were held out too: they could be drawn to train on next"
     figures = gptsmith.forget("runs/chat", "found.jsonl", out="runs/forgotten")

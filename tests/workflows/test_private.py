@@ -23,7 +23,7 @@ from gptsmith.run.contents import weights
 from gptsmith.run.distributed import Processes
 from gptsmith.run.privacy_claim import CLAIM, claim_in_a_line, claim_of
 from gptsmith.train import trainer
-from gptsmith.train.private import randomness
+from gptsmith.train.private import pace, randomness
 from gptsmith.train.private.accountant import epsilon
 from gptsmith.train.private.randomness import KEY_FILE
 from gptsmith.train.request import PretrainRequest
@@ -197,8 +197,9 @@ def test_a_stopped_run_claims_its_steps_and_resumes_to_the_same_weights(
 
 
 def test_the_plan_says_how_loud_the_noise_is_and_what_helps(
-    trained: dict[str, Any], data: Path, call: Callable[..., Any]
+    trained: dict[str, Any], data: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pace, "ENOUGH_S", 0.01)
     steps = ["--set", f"train.num_steps={STEPS}", "--set", f"train.batch_size={BATCH}"]
     outcome = call("plan", trained["run"], data, "--private", 8, "--json", *steps)
     planned = outcome.object
@@ -207,6 +208,8 @@ def test_the_plan_says_how_loud_the_noise_is_and_what_helps(
         planned["noise_multiplier"] * planned["num_trained_parameters"] ** 0.5 / BATCH
     )
     assert "there is no hope to learn anything. Better: --lora 4" in planned["advice"][0]
+    assert planned["seconds"] == pytest.approx(planned["num_steps"] * planned["seconds_per_step"])
+    assert planned["tokens_per_second"] > 0 < planned["peak_memory_bytes"]
 
 
 TINY = [FLOAT32, "model.embed_dim=32", "model.num_layers=1", "model.context_length=96", "train.evaluate_every_steps=2"]

@@ -14,6 +14,9 @@ export const placeOf = ({ file, line, headings }) =>
 /** The answers whose sources are unfolded. */
 const unfolded = new WeakSet();
 
+/** Whether passages were in the prompt of an answer. What explains a word does not know them. */
+export const hasSources = (node) => Boolean(node.documents?.sources.length);
+
 /** What stands under an answer for which documents were searched; null under others. */
 export function sourcesOf(node) {
   if (!node.documents) return null;

@@ -3,7 +3,7 @@
 import { el, fill, icon, iconButton, readableCount, readablePercent, readableSeconds } from "./element.js";
 import { alternatives, leastSure, legend, pieces, showShades, surprise } from "./shades.js";
 import { openBeside, closeBeside, openMenu } from "./popup.js";
-import { sourcesOf } from "./sources.js";
+import { hasSources, sourcesOf } from "./sources.js";
 import { AnswerView } from "./thoughts.js";
 import { path, siblings } from "./tree.js";
 
@@ -146,7 +146,7 @@ export class Thread {
       ["edit", "Edit", () => this.edit(node)],
     ];
     if (isAnswer) entries.push(["again", "Regenerate", () => this.on.again(node)]);
-    if (isAnswer && node.tokens?.length) entries.push(["why", "Why these words?", () => this.why(node)]);
+    if (isAnswer && node.tokens?.length && !hasSources(node)) entries.push(["why", "Why these words?", () => this.why(node)]);
     if (isAnswer && node === this.last && node.text && this.conversation.mode === "chat") entries.push(["go", "Continue", () => this.on.goOn(node)]);
     return entries;
   }
@@ -231,7 +231,7 @@ export class Thread {
       this.on.choose(node, piece, one, isEnd);
     });
     const why = el("button.why", { type: "button", onclick: () => { closeBeside(true); this.on.why(node, piece); } }, icon("why"), "Why this word?");
-    openBeside(button, "Alternatives", [rows, why]);
+    openBeside(button, "Alternatives", [rows, !hasSources(node) && why]);
   }
 
   /** Explains the word that the model was least sure of; any other is a click away. */

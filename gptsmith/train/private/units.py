@@ -46,6 +46,11 @@ class UnitDataset(WrappedDataset):
     def unit(self, number: int) -> list[Batch]:
         """The batches of a unit, each of a single row."""
 
+    @property
+    def has_plain_rows(self) -> bool:
+        """Whether a row is tokens and targets alone, so that others can be made up."""
+        return type(self.unit(0)[0]) is Batch
+
     def batches(
         self,
         model: GPT,

@@ -80,6 +80,18 @@ def test_a_template_makes_nothing_alike_and_hides_nothing(tmp_path: Path) -> Non
     assert groups(made("chat", pairs), tmp_path) == [*range(31), 30]
 
 
+def test_what_a_template_adds_counts_neither_for_nor_against(tmp_path: Path) -> None:
+    """Of 31 shingles without the template, 21 are shared, which is too few; beside a long one, a few are enough."""
+    short, long = text("you must always"), text("you must always", count=2_000)
+    pairs = [(f"{short} {text(f'topic{n}', count=9)}", f"answer {n}") for n in range(30)]
+    pairs += [(f"{short} {text('same', count=26)}", "a"), (f"{short} {text('same', 12, count=26)}", "b")]
+    assert groups(made("chat", pairs), tmp_path) == [*range(32)]
+    pairs = [(f"{long} {text(f'topic{n}', count=9)}", f"answer {n}") for n in range(30)]
+    for n in range(4):
+        pairs += [(f"{long} {text(f'same{n}x', count=9)}{mark}", mark) for mark in (".", "!")]
+    assert groups(made("chat", pairs), tmp_path) == [*range(30), 30, 30, 32, 32, 34, 34, 36, 36]
+
+
 def test_a_group_that_would_swallow_the_split_is_split_and_that_is_said(tmp_path: Path) -> None:
     """Each is nearly the one before, so that all are in a chain, though no shingle is in many of them."""
     line = words("w", 400)

@@ -37,7 +37,6 @@ def chat(browser: Any, runs: Path, folder: Path) -> Iterator[ChatPage]:
         opened.close()
         assert opened.errors == []
         until(served.is_idle, "nothing that a page asked for is left")
-    documents.close()
 
 
 def test_an_answer_shows_its_sources_and_each_its_passage(chat: ChatPage, folder: Path) -> None:
@@ -47,6 +46,7 @@ def test_an_answer_shows_its_sources_and_each_its_passage(chat: ChatPage, folder
     sources, beside = chat.page.locator(".sources"), chat.page.locator(".beside")
     expect(sources.locator("summary")).to_have_text("1 source")
     expect(sources.locator("button")).to_be_hidden()
+    expect(chat.button("Why these words?")).to_have_count(0)  # it would be about a prompt without the passages
     sources.locator("summary").press("Enter")
     source = sources.locator("button")
     expect(source).to_contain_text("forge.md, line 5 · The forge › Steel")
@@ -61,6 +61,7 @@ def test_an_answer_shows_its_sources_and_each_its_passage(chat: ChatPage, folder
 
     chat.ask("Who is the president of Zimbabwe?")
     expect(chat.answers.last).to_contain_text(NOTHING_FOUND)
+    expect(chat.button("Why these words?")).to_have_count(1)
     expect(sources.locator("button")).to_be_visible()  # what is unfolded stays so
 
     chat.page.reload()

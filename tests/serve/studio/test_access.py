@@ -44,7 +44,7 @@ def test_a_browser_is_let_in_by_the_address_and_stays_so(studio: Opened, browser
 def test_views_follow_the_language_and_the_colours(studio: Opened, browser: Any) -> None:
     seen = StudioPage(browser, studio)
     seen.page.get_by_label("Language").select_option("zh")
-    expect(seen.page.get_by_role("link", name="训练")).to_be_visible()
+    expect(seen.page.locator("#top").get_by_role("link", name="训练")).to_be_visible()
     seen.page.get_by_label("颜色").select_option("dark")
     seen.page.reload()
     expect(seen.page.locator("html[lang=zh][data-theme=dark]")).to_be_visible()

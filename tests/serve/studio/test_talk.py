@@ -206,6 +206,28 @@ def test_two_answers_side_by_side_until_one_is_chosen(talked: Opened, browser: A
     seen.close()
 
 
+def test_the_order_is_drawn_where_names_are_hidden(talked: Opened, browser: Any) -> None:
+    seen = StudioPage(browser, talked)
+    drawn = """async (isBlind) => {
+      const { Compare } = await import("/page/studio/compare.js");
+      const compare = new Compare();
+      Object.assign(compare.chosen, { isBlind, temperature: 0.5 });
+      const models = ["one", "two"].map((name) => ({ name, kind: "chat" }));
+      const sides = () => compare.sides({ models, model: models[0], conversation: { settings: { seed: 3 } } });
+      return Array.from({ length: 200 }, sides);
+    }"""
+    orders = [[side["model"] for side in pair] for pair in seen.page.evaluate(drawn, True)]
+    # By chance alone, fewer than 60 of 200 come once in a hundred million times.
+    assert min(orders.count(["one", "two"]), orders.count(["two", "one"])) >= 60
+    shown = seen.page.evaluate(drawn, False)
+    first, second = (
+        {"model": "one", "settings": {"seed": 3}},
+        {"model": "two", "settings": {"seed": 3, "temperature": 0.5}},
+    )
+    assert all(pair == [first, second] for pair in shown)
+    seen.close()
+
+
 def test_marks_wait_in_the_browser_while_the_studio_is_away(talked: Opened, browser: Any) -> None:
     talked.ask("DELETE", "/studio/api/marks")
     seen = TalkPage(browser, talked)

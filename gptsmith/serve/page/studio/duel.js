@@ -31,6 +31,13 @@ export function newPair(conversation, parentId, sides, isBlind) {
   return nodes;
 }
 
+/** Shows just these buttons in `place`; the focus stays on the one in its place. */
+function refill(place, ...buttons) {
+  const number = [...place.children].indexOf(document.activeElement);
+  fill(place, ...buttons);
+  place.children[number]?.focus({ preventScroll: true });
+}
+
 /** One answer of two, in the thread of its own column. */
 class Column extends Thread {
   author(node) {
@@ -106,18 +113,16 @@ export class Duel {
 
   showFoot({ node, letter, foot }) {
     const reply = this.replies.get(node.id);
-    const hadFocus = foot.contains(document.activeElement);
     const name = node.duel.isBlind ? letter : node.figures?.model;
-    fill(foot, reply
+    refill(foot, reply
       ? el("button", { type: "button", onclick: () => reply.stop(), "aria-label": t("talk.stop_one", { name }) }, icon("stop"), t("talk.stop"))
       : !this.isWriting && better(t("talk.better", { name }), () => this.choose(node === this.nodes[0] ? "first" : "second"),
         this.marks.verdictOf(node) === (node.duel.isFirst ? "first" : "second")));
-    if (hadFocus) foot.querySelector("button")?.focus();
   }
 
   showVerdicts() {
     const given = this.marks.verdictOf(this.node);
-    fill(this.foot, !this.isWriting && ["equal", "neither"].map((verdict) =>
+    refill(this.foot, !this.isWriting && ["equal", "neither"].map((verdict) =>
       el("button", { type: "button", onclick: () => this.choose(verdict), "aria-pressed": String(given === verdict) }, t(`talk.${verdict}`))));
   }
 

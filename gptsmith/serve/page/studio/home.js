@@ -3,7 +3,7 @@
 import { el, fill, icon, iconButton } from "../element.js";
 import { ACTIVE, jobRow } from "./jobs_list.js";
 import { about, duration, runState } from "./figures.js";
-import { openRunMenu } from "./run_actions.js";
+import { openRunMenu, talkLink } from "./run_actions.js";
 
 const EVERY_MS = 2000;
 const MOST_COMPARED = 8;
@@ -20,8 +20,9 @@ export async function show(place, studio) {
   const compare = el("button", { type: "button", hidden: true, onclick: () => studio.go("compared", ...chosen) });
   const list = el("ul.runs", { "aria-label": t("home.runs") });
   const silence = el("p.soft", { role: "status", hidden: true }, t("trouble.gone"));
+  const train = el("a.button.primary", { href: "#/train", hidden: true }, t("home.train"));
   fill(place,
-    el("div.row", {}, el("h1", {}, t("home.title")), el("span.space"), compare, search, el("a.button.primary", { href: "#/train" }, t("home.train"))),
+    el("div.row", {}, el("h1", {}, t("home.title")), el("span.space"), compare, search, train),
     silence, jobs, list);
   let runs = [];
   let shown = "";
@@ -41,6 +42,7 @@ export async function show(place, studio) {
 
   function showRuns() {
     search.hidden = runs.length <= MANY;
+    train.hidden = !runs.length;
     const words = search.value.trim().toLowerCase();
     const found = words ? runs.filter(({ name }) => name.toLowerCase().includes(words)) : runs;
     const focused = list.contains(document.activeElement) ? [document.activeElement.closest("li").dataset.run, document.activeElement.className] : null;
@@ -73,6 +75,7 @@ export async function show(place, studio) {
         el("p.soft", {}, run.problem ?? about(t, run)),
         run.made_from && !run.is_listed && el("p.soft", { dir: "auto" }, t("home.from", { name: run.made_from }))),
       el("div.state", { data: { state: run.state } }, el("span", {}, runState(t, run)), el("span.soft", {}, t("home.ago", { time: duration(t, run.age_s) }))),
+      talkLink(studio, run),
       more);
     row.style.setProperty("--depth", Math.min(depth, 6));
     return row;
@@ -122,4 +125,4 @@ function showJobs(list, jobs, studio) {
 const steps = (t) => el("li.card.steps", {},
   el("h2", {}, t("home.begin")),
   el("ol", {}, [["data", "data"], ["train", "train"], ["talk", "talk"]].map(([name, view]) =>
-    el("li.row", {}, el("a.button", { href: view === "talk" ? "talk" : `#/${view}` }, t(`${view}.title`), icon("right")), el("span", {}, t(`home.step.${name}`))))));
+    el("li.row", {}, el(name === "data" ? "a.button.primary" : "a.button", { href: view === "talk" ? "talk" : `#/${view}` }, t(`${view}.title`), icon("right")), el("span", {}, t(`home.step.${name}`))))));

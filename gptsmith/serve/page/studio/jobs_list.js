@@ -9,7 +9,7 @@ export const ACTIVE = ["waiting", "running", "stopping"];
 /** A row for a job, which `show(job)` brings up to date. */
 export function jobRow(studio, { isTitled = true } = {}) {
   const { t } = studio;
-  const title = el("strong.run-name", { dir: "auto" });
+  const title = el("a.run-name", { dir: "auto" });
   const state = el("span.soft", {});
   const bar = el("progress", { max: 1, "aria-label": t("jobs.progress") });
   const stop = el("button", { type: "button" });
@@ -24,6 +24,7 @@ export function jobRow(studio, { isTitled = true } = {}) {
     job = news;
     const { progress } = job;
     title.textContent = job.title;
+    if (job.run) title.href = `#/runs/${encodeURIComponent(job.run)}`;
     fill(state, progressWords(t, job));
     bar.hidden = !ACTIVE.includes(job.state) || job.state === "waiting";
     if (typeof progress?.fraction === "number") bar.value = progress.fraction;

@@ -1,10 +1,10 @@
 /** The view of a run: how far it is, its curves, what it writes, and what it was made with. */
 
-import { addNews, Curves, emptyLog, newLog, showEvents, showPlan, showSamples } from "../charts.js";
+import { addNews, Curves, emptyLog, newLog, secondsLeft, showEvents, showPlan, showSamples } from "../charts.js";
 import { el, fill, iconButton } from "../element.js";
 import { ACTIVE, jobRow } from "./jobs_list.js";
-import { about, runState } from "./figures.js";
-import { openRunMenu, resumeRun } from "./run_actions.js";
+import { about, duration, runState } from "./figures.js";
+import { openRunMenu, resumeRun, talkLink } from "./run_actions.js";
 import { tried } from "./data_dialogs.js";
 
 const EVERY_MS = 1500;
@@ -17,6 +17,7 @@ export async function show(place, studio) {
   let run = null;
   const more = iconButton("more", t("run.menu", { name }), () => openRunMenu(studio, more, run, changed), { hidden: true });
   const resume = el("button", { type: "button", hidden: true, onclick: tried(studio, () => resumeRun(studio, run, () => {})) }, t("run.resume"));
+  const talk = el("span");
   const state = el("p.soft", { role: "status" });
   const lineage = el("p.soft", { dir: "auto" });
   const job = jobRow(studio, { isTitled: false });
@@ -28,8 +29,8 @@ export async function show(place, studio) {
   const report = el("button", { type: "button", hidden: true, onclick: tried(studio, openReport) }, t("run.report"));
   fill(place,
     el("div", {}, el("a", { href: "#/" }, t("home.title"))),
-    el("div.row", {}, el("h1.run-name", { dir: "auto" }, name), el("span.space"), resume, report, more),
-    el("div", {}, state, lineage), jobs, curves, samples, plan, events,
+    el("div.row", {}, el("h1.run-name", { dir: "auto" }, name), el("span.space"), resume, report, talk, more),
+    el("div", {}, state, lineage), jobs, samples, curves, plan, events,
     el("details", { hidden: true }, el("summary", {}, t("run.settings")), settings));
 
   async function openReport() {
@@ -56,7 +57,10 @@ export async function show(place, studio) {
     more.hidden = false;
     resume.hidden = !run.can_resume;
     report.hidden = !news.offset;
-    state.textContent = [runState(t, run), run.problem ?? about(t, run)].join(" · ");
+    fill(talk, talkLink(studio, run, "a.button.primary"));
+    // The job of a run says it otherwise; of one that the terminal trains its log knows.
+    const left = run.state === "running" && !run.job ? secondsLeft(log) : null;
+    state.textContent = [runState(t, run), left !== null && t("jobs.left", { time: duration(t, left) }), run.problem ?? about(t, run)].filter(Boolean).join(" · ");
     showLineage(lineage, run, t);
     if (news.settings) settings.textContent = news.settings;
     settings.parentElement.hidden = !settings.textContent;

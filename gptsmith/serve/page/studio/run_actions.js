@@ -1,19 +1,31 @@
 /** What can be done with a run: the same wherever it is shown. */
 
-import { icon } from "../element.js";
+import { el, icon } from "../element.js";
 import { askFor, openMenu } from "../popup.js";
 import { confirmed, tried } from "./data_dialogs.js";
 import { ACTIVE } from "./jobs_list.js";
+
+const hasWeights = (run) => !["empty", "unreadable"].includes(run.state) && Boolean(run.num_bytes);
+
+const isTalker = (run) => hasWeights(run) && run.kind !== null && run.kind !== "classifier";
+
+const talkAddress = (run) => `talk?model=${encodeURIComponent(run.name)}`;
+
+/** The next step with a model that is ready: a button to talk to it; null while it trains or if it only labels. */
+export function talkLink({ t }, run, look = "a.button") {
+  const isBusy = Boolean(run.job) && ACTIVE.includes(run.job.state);
+  return isTalker(run) && !isBusy && !["running", "stopping"].includes(run.state) ? el(look, { href: talkAddress(run), "aria-label": t("run.talk_to", { name: run.name }) }, t("talk.title")) : null;
+}
 
 /** Opens the menu of a run; `onChange(newName)` is called when something was done: null if the run is gone. */
 export function openRunMenu(studio, anchor, run, onChange) {
   const { t } = studio;
   const entries = [];
   const add = (picture, name, action) => entries.push([icon(picture), t(`run.${name}`), action]);
-  const isTrained = !["empty", "unreadable"].includes(run.state) && run.num_bytes;
+  const isTrained = hasWeights(run);
   if (run.job && ACTIVE.includes(run.job.state)) add("stop", "stop", tried(studio, () => stopRun(studio, run, onChange)));
   if (run.can_resume) add("go", "resume", tried(studio, () => resumeRun(studio, run, onChange)));
-  if (isTrained && run.kind !== "classifier") add("send", "talk", () => { location.href = `talk?model=${encodeURIComponent(run.name)}`; });
+  if (isTalker(run)) add("send", "talk", () => { location.href = talkAddress(run); });
   if (isTrained) add("plus", "further", () => { location.hash = `#/train/?base=${encodeURIComponent(run.name)}`; });
   if (isTrained) add("export", "take", () => studio.go("take", run.name));
   if (isTrained && !run.is_default) add("down", "default", tried(studio, async () => {

@@ -17,6 +17,7 @@ export function showTop(target, here, onLanguage) {
     chooseLanguage(value);
     showTop(target, target.querySelector("[aria-current]")?.dataset.view, onLanguage);
     onLanguage();
+    target.querySelector("select").focus();
   };
   const themes = el("select", { "aria-label": t("top.theme"), onchange: ({ target: { value } }) => { keep("localStorage", "theme", value); showTheme(); } },
     THEMES.map((name) => el("option", { value: name, selected: name === theme() }, t(`top.${name}`))));

@@ -13,7 +13,7 @@ const KEPT_OPTIONS = ["seed", "private", "redact"];
 export async function show(place, studio) {
   const { t } = studio;
   const wish = readWish();
-  const parts = { choice: el("section.card"), time: el("section.card"), plan: el("section.card", { "aria-label": t("train.plan") }), advice: el("section.card"), settings: el("details.card"), start: el("div.row") };
+  const parts = { choice: el("section.card"), time: el("section.card"), plan: el("section.card", { "aria-label": t("train.plan") }), advice: el("section.card"), settings: el("details.card", {}, el("summary", {}, el("h2", {}, t("train.settings")))), start: el("div.row") };
   const planner = new Planner(studio, wish, parts, (id) => chooseBase(id));
   fill(place, el("h1", {}, t("train.title")), Object.values(parts));
 
@@ -86,7 +86,7 @@ export async function show(place, studio) {
   planner.changed();
   await Promise.all([
     studio.api.get("data").then(({ collections: found }) => { collections = found; showChoice(); }),
-    studio.api.get("train/models").then(({ models: found }) => { models = found; byId(); showChoice(); planner.changed(); }),
+    studio.api.get("train/models").then(({ models: found }) => { models = found; planner.modelsAreKnown = true; byId(); showChoice(); planner.changed(); }),
     studio.api.get("jobs").then(({ jobs }) => { queue = jobs; showStart(); }),
     showAllSettings(),
   ]);
@@ -157,7 +157,7 @@ function showTime(place, wish, t, onChange) {
 /** Asks how a training will be: what is known at once, and once the person rests the exact plan. */
 class Planner {
   constructor({ api, t, signal }, wish, parts, onBase) {
-    Object.assign(this, { api, t, signal, wish, parts, onBase, turn: 0, job: null });
+    Object.assign(this, { api, t, signal, wish, parts, onBase, turn: 0, job: null, modelsAreKnown: false });
     signal.addEventListener("abort", () => this.drop(this.job));
   }
 
@@ -172,8 +172,10 @@ class Planner {
   shown(known) {
     this.job = known.job ?? null;
     showPlan(this.parts.plan, known, this.t, () => this.stop());
-    this.parts.advice.hidden = known.advice.length === 0;
-    showAdvice(this.parts.advice, known.advice, this.t, this.onBase);
+    // To fetch a model is no advice while those on this machine are still looked for.
+    const advice = known.advice.filter(({ code }) => this.modelsAreKnown || !code.startsWith("get_for_"));
+    this.parts.advice.hidden = advice.length === 0;
+    showAdvice(this.parts.advice, advice, this.t, this.onBase);
   }
 
   /** Ends the job of a plan that nobody waits for, also when the view is left. */

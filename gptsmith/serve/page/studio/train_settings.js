@@ -82,14 +82,15 @@ function options(wish, { presets, tokenizers }, t, set) {
     el("select", { onchange: ({ target }) => set(name, target.value) },
       el("option", { value: "" }, usual),
       choices.map(([value, words]) => el("option", { value, selected: wish.options[name] === value }, words))));
-  const type = (name, label, placeholder) => el("label", {}, label,
-    el("input", { value: wish.options[name] ?? "", placeholder, inputMode: "decimal", autocomplete: "off", onchange: ({ target }) => set(name, target.value.trim()) }));
+  const type = (name, label, placeholder, inputMode = "decimal") => el("label", {}, label,
+    el("input", { value: wish.options[name] ?? "", placeholder, inputMode, autocomplete: "off", onchange: ({ target }) => set(name, target.value.trim()) }));
   const check = (name, label) => el("label.check", {},
     el("input", { type: "checkbox", checked: wish.options[name] === "true", onchange: ({ target }) => set(name, target.checked ? "true" : "") }), label);
   const own = wish.base === null
     ? [pick("preset", t("train.preset"), presets.filter((name) => name !== "smith").map((name) => [name, name]), t("train.preset_usual")),
       pick("tokenizer", t("train.tokenizer"), tokenizers.filter((name) => name !== "bpe").map((name) => [name, name]), "bpe")]
     : [pick("lora", t("train.weights"), [["8", t("train.lora")], ["32", t("train.lora_large")]], t("train.all_weights")),
-      type("epochs", t("train.epochs"), t("train.usual"))];
+      type("epochs", t("train.epochs"), t("train.usual")),
+      type("me", t("train.me"), t("train.me_usual"), "text")];
   return el("div.options", {}, own, type("seed", t("train.seed"), "1"), type("private", t("train.private"), t("train.off")), check("redact", t("train.redact")));
 }

@@ -66,11 +66,9 @@ class Opening:
             raise OpeningCancelledError
         self.fraction = done / max(num_files, 1)
 
-    def close(self) -> None:
-        """Ends the reading, or the use of what was read."""
+    def cancel(self) -> None:
+        """Ends the reading; what was read so far is kept for the next time."""
         self._is_cancelled.set()
-        if self.documents is not None:
-            self.documents.close()
 
 
 @dataclass(frozen=True)
@@ -176,11 +174,11 @@ class Searched:
         return await asyncio.to_thread(searched.passage, inside)
 
     def cancel(self, collection: Collection) -> None:
-        """Ends the reading of a collection; what was read so far is kept for the next time."""
+        """Ends the reading of a collection, or its use."""
         with self._lock:
             opening = self._openings.pop(collection.number, None)
         if opening is not None:
-            opening.close()
+            opening.cancel()
 
     def forget(self, collection: Collection) -> None:
         """Deletes the index of a collection that was uploaded; that of a folder elsewhere may be in use by others."""
@@ -192,5 +190,5 @@ class Searched:
         """Ends all."""
         with self._lock:
             for opening in self._openings.values():
-                opening.close()
+                opening.cancel()
         self._thread.shutdown(wait=True, cancel_futures=True)

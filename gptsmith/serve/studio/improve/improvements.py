@@ -164,7 +164,7 @@ class Improvements:
         self._set(name, state=verdict)
         if verdict == "better":
             self._set(name, default_before=json_text(self.default()))
-            self._set_default(row["run"])
+            self._database.set(DEFAULT, row["run"])
 
     def stop(self, name: str) -> None:
         """Ends the judging before there is a verdict.
@@ -197,7 +197,7 @@ class Improvements:
             row = self._row(name)
             if not self._can_undo(row):
                 raise ApiError(409, f"{row['run']} is not used by default", code="conflict")
-            self._set_default(json.loads(row["default_before"]))
+            self._database.set(DEFAULT, json.loads(row["default_before"]))
             self._set(name, is_undone=1)
 
     def remove(self, name: str) -> None:
@@ -246,15 +246,8 @@ class Improvements:
 
     def default(self) -> str | None:
         """The model that is talked to by default; None if none was chosen."""
-        row = self._database.row("SELECT value FROM settings WHERE name = ?", DEFAULT)
-        return None if row is None else json.loads(row["value"])
-
-    def _set_default(self, model: str | None) -> None:
-        with self._database.transaction() as connection:
-            if model is None:
-                connection.execute("DELETE FROM settings WHERE name = ?", (DEFAULT,))
-            else:
-                connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (DEFAULT, json_text(model)))
+        found: str | None = self._database.setting(DEFAULT)
+        return found
 
     def _can_undo(self, row: dict[str, Any]) -> bool:
         return row["default_before"] is not None and not row["is_undone"] and self.default() == row["run"]

@@ -175,14 +175,17 @@ class Jobs:
         return {**shown, "state": state, "progress": folder.progress_now()}
 
     def _run(self) -> None:
+        said = ""
         while not self._is_closing:
             is_busy = True
             try:
                 self._forget_old()
                 is_busy = sum(self._advance(lane) for lane in LANES) > 0
                 self._call_listeners()
+                said = ""
             except Exception as error:  # a full disk, say: the next time it may have room
-                log_failure(error)
+                if said != (said := repr(error)):
+                    log_failure(error)
             self._woken.wait(LOOK_EVERY_S if is_busy else IDLE_LOOK_EVERY_S)
             self._woken.clear()
 

@@ -30,13 +30,12 @@ MAX_NAME_CHARACTERS = 80
 AnyRequest = PretrainRequest | FinetuneRequest
 
 
-def request_of(wish: Wish, data: Sequence[str], base: str | None = None, out: str | None = None) -> AnyRequest:
+def request_of(wish: Wish, data: Sequence[str], base: str | None = None) -> AnyRequest:
     """The request of the verb that trains what is wanted.
 
     Args:
         data: the words that give the data on a command line.
         base: where the model is that training begins with; None begins with nothing.
-        out: the new run's folder.
 
     Raises:
         ConfigurationError: an option or a setting is not offered, or its value is not allowed.
@@ -59,7 +58,6 @@ def request_of(wish: Wish, data: Sequence[str], base: str | None = None, out: st
         **wish.options,
         "minutes": wish.minutes,
         "settings": [*read.get("settings", []), *(f"{path}={value}" for path, value in wish.settings.items())],
-        **({} if out is None else {"out": out}),
         **({} if base is None else {"base": base}),
     }
     return cls.parse(fields, "", origins={name: name for name in wish.options})

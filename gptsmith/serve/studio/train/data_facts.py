@@ -12,6 +12,7 @@ from gptsmith.data.cache import key_of
 from gptsmith.data.discover import Candidate, discover
 from gptsmith.data.examples import read_shape, records
 from gptsmith.data.shapes import TEXT
+from gptsmith.serve.load import stamps_of
 from gptsmith.serve.studio.train.estimate import Amount
 from gptsmith.train.request import FinetuneRequest
 
@@ -64,8 +65,7 @@ class KnownData:
         candidates = discover(sources).candidates
         lists = [self._folder / path for name in READ_PATHS for path in fields.get(name, ())]
         files = sorted({*(candidate.file.path for candidate in candidates), *lists})
-        stamps = [[str(path), status.st_size, status.st_mtime_ns] for path in files if (status := path.stat())]
-        fingerprint = key_of(list(words), stamps)
+        fingerprint = key_of(list(words), stamps_of(files))
         if fingerprint not in self._known:
             self._known[fingerprint] = _measured(sources, candidates)
         amount, shape = self._known[fingerprint]

@@ -106,18 +106,18 @@ class Training:
         Raises:
             UserError: something of it cannot be used.
         """
+        request = self._wanted(wish).request
         with self._database.transaction():  # two pages that start at once get two names
             taken = {path.name for path in self._place.runs.iterdir()} | self._queued_runs()
             name = command.run_name(wish.name, wish.data, taken)
-            wanted = self._wanted(wish, out=f"{RUNS}/{name}")
-            verb, words = command.training_words(wanted.request)
+            verb, words = command.training_words(request.model_copy(update={"out": f"{RUNS}/{name}"}))
             job = self._jobs.add(verb, words, title=name, run=name)
         return {"job": job, "run": name}
 
-    def _wanted(self, wish: Wish, out: str | None = None) -> Wanted:
+    def _wanted(self, wish: Wish) -> Wanted:
         base = None if wish.base is None else self.models.get(wish.base)
         data = self._known_data.of(self._data_words(wish.data))
-        request = command.request_of(wish, data.words, None if base is None else base.id, out)
+        request = command.request_of(wish, data.words, None if base is None else base.id)
         command.check_settings(request, None if base is None or base.opened is None else base.opened.config)
         return Wanted(request, data, base)
 
@@ -141,6 +141,9 @@ class Training:
             return Known("planned", json.loads(row["figures"]), row["job"])
         guess = self._guess(wanted)
         job = None if row is None else self._job(row["job"])
+        if job is not None and job["state"] in BROKEN and not is_exact:  # a new wish for it is a new try
+            self._forget(wanted)
+            job = None
         if job is None or job["state"] in ("stopping", "stopped"):
             if not is_exact:
                 return Known("guessed", guess)
@@ -162,6 +165,10 @@ class Training:
             connection.execute("INSERT OR REPLACE INTO plans (key, similar, job) VALUES (?, ?, ?)",
                                (wanted.key, wanted.similar, job))  # fmt: skip
         return job
+
+    def _forget(self, wanted: Wanted) -> None:
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM plans WHERE key = ?", (wanted.key,))
 
     def _guess(self, wanted: Wanted) -> dict[str, Any]:
         """The figures that are known at once; nothing of a training without a known speed."""

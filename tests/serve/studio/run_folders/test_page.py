@@ -20,6 +20,7 @@ def test_a_family_is_shown_compared_renamed_and_deleted(family: Opened, browser:
     page = seen.page
     rows = page.locator(".run")
     expect(rows).to_have_count(5)
+    expect(page.get_by_role("link", name="Talk to labels")).to_have_count(0)
     depth = "e => [e.dataset.run, getComputedStyle(e).getPropertyValue('--depth')]"
     assert dict(row.evaluate(depth) for row in rows.all()) == {
         "base": "0",
@@ -35,7 +36,7 @@ def test_a_family_is_shown_compared_renamed_and_deleted(family: Opened, browser:
     seen.button("Rename").click()
     page.get_by_role("textbox", name="New name").fill(NASTY)
     page.keyboard.press("Enter")
-    expect(other.locator(f'.run[data-run="{NASTY}"] a')).to_have_text(NASTY)
+    expect(other.locator(f'.run[data-run="{NASTY}"] a.run-name')).to_have_text(NASTY)
     seen.button(f"What to do with {NASTY}").click()
     seen.button("Use by default").click()
     expect(other.locator(f'.run[data-run="{NASTY}"]')).to_contain_text("default")
@@ -73,7 +74,8 @@ def test_a_run_is_watched_with_its_report(family: Opened, browser: Any) -> None:
     expect(popup.value.get_by_role("heading", name="chat", exact=True)).to_be_visible()
     assert "token" not in popup.value.url
     popup.value.close()
-    page.get_by_role("link", name="base").click()
+    expect(page.locator("main .primary")).to_have_text("Talk")
+    page.get_by_role("link", name="base", exact=True).click()
     expect(page.get_by_text("Made from it:")).to_be_visible()
     seen.go("runs/no such")
     expect(page.get_by_role("alert")).to_contain_text("there is no run")
@@ -85,12 +87,18 @@ def test_an_empty_home_says_what_to_do_and_shows_what_runs(runs: Path, tmp_path:
     with opened(tmp_path) as studio:
         seen = StudioPage(browser, studio)
         expect(seen.page.locator(".steps li")).to_have_count(3)
+        expect(seen.page.locator("main .primary:visible")).to_have_text("Data")
         assert seen.violations() == []
         studio.server.studio.jobs.add("no-such-verb", [], title="my <b>texts</b>", run="x")
         expect(seen.page.locator(".job")).to_contain_text("my <b>texts</b>")
         expect(seen.page.locator(".job")).to_contain_text("no such verb")
         shutil.copytree(runs / "base", tmp_path / "runs" / "from the terminal")
-        expect(seen.page.get_by_role("link", name="from the terminal")).to_be_visible()
+        expect(seen.page.get_by_role("link", name="from the terminal", exact=True)).to_be_visible()
+        expect(seen.page.get_by_role("link", name="Train a model")).to_be_visible()
+        # The next step with a model that is ready.
+        expect(seen.page.get_by_role("link", name="Talk to from the terminal")).to_have_attribute(
+            "href", "talk?model=from%20the%20terminal"
+        )
         seen.page.get_by_label("Language").select_option("zh")
         expect(seen.page.locator(".run")).to_contain_text("已完成")
         seen.close()

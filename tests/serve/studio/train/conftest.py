@@ -42,6 +42,7 @@ FIGURES = {
 SCRIPT = f"""
 case "$*" in
   *"--minutes 2.0"*) sleep 600 ;;
+  plan*"--minutes 3.5"*) echo "gptsmith: no room" >&2; exit 2 ;;
   plan*) echo '{json_text(FIGURES)}' ;;
   *) while :; do sleep 0.05; done ;;
 esac

@@ -66,6 +66,14 @@ def test_a_plan_is_given_up_for_another_but_not_for_the_same(studio: Opened) -> 
     studio.post("jobs/cancel", id=running["job"], at_once=True)
 
 
+def test_a_plan_that_failed_says_why_and_is_tried_again_when_it_is_wanted_again(studio: Opened) -> None:
+    until(lambda: plan(studio, minutes=3.5, is_exact=True)["state"] == "failed", "the plan fails")
+    first = plan(studio, minutes=3.5, is_exact=True)
+    assert "no room" in first["problem"]
+    assert plan(studio, minutes=3.5)["state"] == "guessed"
+    assert plan(studio, minutes=3.5, is_exact=True)["job"] != first["job"]
+
+
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
