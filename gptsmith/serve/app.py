@@ -22,12 +22,12 @@ from gptsmith.serve.state import State
 
 
 def make_app(state: State, routes: Sequence[Route] = ROUTES) -> Starlette:
-    """The application of a table of routes. It closes the models when it ends."""
+    """The application of a table of routes. It closes the state when it ends."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        state.models.close()
+        state.close()
 
     app = Starlette(
         routes=[routing.Route(route.path, _endpoint(route, state), methods=[route.method]) for route in routes],

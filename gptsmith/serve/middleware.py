@@ -32,6 +32,7 @@ HEADERS = {
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 EXPOSED = "x-request-id, retry-after"
 UNKNOWN = "(none)"
+INTERNAL_ERROR = 500
 
 
 class RequestMiddleware:
@@ -64,11 +65,12 @@ class RequestMiddleware:
         try:
             await self._checked(scope, receive, answer, headers)
         except Exception as error:
-            if not isinstance(error, ApiError):
+            answered = api_error(error)
+            if answered.status >= INTERNAL_ERROR and not isinstance(error, ApiError):
                 log_failure(error)
             # An answer that has begun is cut off by returning here.
             if not status:
-                await api_error(error).response(scope.get("error_body"))(scope, receive, answer)
+                await answered.response(scope.get("error_body"))(scope, receive, answer)
         finally:
             self.state.num_active_requests -= 1
             self.state.metrics.requests_in_progress.dec()
@@ -83,7 +85,7 @@ class RequestMiddleware:
         Raises:
             ApiError: this request is not let in.
         """
-        route = find_route(self.routes, scope["path"])
+        route = find_route(self.routes, scope["method"], scope["path"])
         scope["route_label"] = UNKNOWN if route is None else route.label
         scope["error_body"] = None if route is None else route.error_body
         _check_form(headers)

@@ -87,8 +87,7 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.request_schema is not None:
         body = {"schema": {"$ref": REFERENCE.format(model=route.request_schema.__name__)}}
         operation["requestBody"] = {"required": True, "content": {"application/json": body}}
-    if route.prefix:
-        name = route.label.removeprefix(route.prefix).removesuffix(route.suffix).strip("{}")
+    if name := route.parameter:
         operation["parameters"] = [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
         ]

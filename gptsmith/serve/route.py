@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from gptsmith.serve.chat.schemas.common import Schema
 from gptsmith.serve.errors import ApiError
@@ -49,15 +51,14 @@ class Route:
     error_body: Callable[[ApiError], dict[str, Any]] | None = None
     error_schema: Mapping[str, Any] | None = None
     stream_type: str = "text/event-stream"
-    prefix: str = field(init=False)
-    """The part of the path before its parameter; empty if it has none."""
-    suffix: str = field(init=False)
-    """The part of the path behind its parameter."""
+    parameter: str = field(init=False)
+    """The name of the path's parameter; empty if it has none."""
+    _form: re.Pattern[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        prefix, has_parameter, rest = self.path.partition("{")
-        object.__setattr__(self, "suffix", rest.partition("}")[2])
-        object.__setattr__(self, "prefix", prefix if has_parameter else "")
+        form, _, parameters = compile_path(self.path)
+        object.__setattr__(self, "_form", form)
+        object.__setattr__(self, "parameter", next(iter(parameters), ""))
 
     @property
     def label(self) -> str:
@@ -66,11 +67,12 @@ class Route:
 
     def matches(self, path: str) -> bool:
         """Whether the path of a request has the form of this route's."""
-        if not self.prefix:
-            return path == self.path
-        return path.startswith(self.prefix) and path.endswith(self.suffix)
+        return self._form.match(path) is not None
 
 
-def find_route(routes: Sequence[Route], path: str) -> Route | None:
-    """The route of a path; None if there is none."""
-    return next((route for route in routes if route.matches(path)), None)
+def find_route(routes: Sequence[Route], method: str, path: str) -> Route | None:
+    """The route that answers a request, as Starlette chooses it: the first of its path and method; where its path takes
+    other methods only, the first of those; None if there is none."""
+    method = "GET" if method == "HEAD" else method
+    found = [route for route in routes if route.matches(path)]
+    return next((route for route in found if route.method == method), next(iter(found), None))

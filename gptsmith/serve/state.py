@@ -45,6 +45,10 @@ class State:
         others only if that was allowed."""
         return self.shares_sources or (is_loopback(self.host) and not self.settings.hosts)
 
+    def close(self) -> None:
+        """Ends what works for requests."""
+        self.models.close()
+
     def __post_init__(self) -> None:
         self.metrics = Metrics()
         self.metrics.watch(self.models)

@@ -10,7 +10,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import read_json, write_atomically, write_json, writing
+from gptsmith.base.files import read_json, write_atomically, writing
+from gptsmith.base.json_text import json_text
 
 OWN = ".studio"
 RUNS = "runs"
@@ -44,6 +45,7 @@ class Place:
         self._lock = FileLock(self.own / ".lock")
         with writing(self.folder):
             self.own.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.own.chmod(0o700)  # it may have been copied here, with the modes that the copy gave it
             for made in (self.runs, self.data, self.jobs):
                 made.mkdir(mode=0o700, exist_ok=True)
 
@@ -51,8 +53,7 @@ class Place:
         """What the page says to be let in; the same at every start, so that pages that are open stay so."""
         path = self.own / "token"
         if not path.is_file():
-            write_atomically(path, secrets.token_urlsafe(TOKEN_BYTES))
-            path.chmod(0o600)
+            write_atomically(path, secrets.token_urlsafe(TOKEN_BYTES), private=True)
         return path.read_text(encoding="ascii").strip()
 
     def take(self) -> None:
@@ -73,7 +74,8 @@ class Place:
 
     def tell(self, address: str) -> None:
         """Keeps where this studio is."""
-        write_json(self.own / "server.json", {"address": address, "pid": os.getpid()})
+        told = {"address": address, "pid": os.getpid()}
+        write_atomically(self.own / "server.json", json_text(told), private=True)
 
     def leave(self) -> None:
         """Lets another studio take the folder."""
@@ -83,9 +85,13 @@ class Place:
         """A path that a person named, in the folder or in one that was allowed; links are followed.
 
         Raises:
-            UserError: it leads elsewhere.
+            UserError: it is no path, leads elsewhere, or to what is the studio's own.
         """
+        if not str(path) or "\0" in str(path):
+            raise UserError(f"{str(path)!r} is no path: name a file or a folder")
         found = Path(os.path.realpath(self.folder / path))
+        if found.is_relative_to(self.own):
+            raise UserError(f"{path} is the studio's own: name a file or a folder of yours")
         if not any(found.is_relative_to(folder) for folder in (self.folder, *self.allowed)):
             raise UserError(f"{path} is outside of {self.folder}: start the studio with --allow FOLDER to use it")
         return found

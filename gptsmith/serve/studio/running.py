@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 from gptsmith.base.errors import UserError
@@ -39,20 +40,22 @@ class StudioServer(RunningServer):
         """
         place = Place(Path(request.folder), [Path(path) for path in request.allow])
         place.take()
-        try:
-            listening = _listening(request.port)
-            self.studio = Studio(place, Database(place.database))
+        with ExitStack() as undone:
+            undone.callback(place.leave)
+            listening = undone.enter_context(_listening(request.port))
+            database = Database(place.database)
+            undone.callback(database.close)
+            self.studio = Studio(place, database)
             settings = ServeSettings()
             folders = ModelFolders([place.runs, *place.allowed], device=request.device, with_prompts=True)
             models = ServedModels([], settings, folders=folders)
-        except BaseException:
-            place.leave()
-            raise
-        token = place.token()
-        state = StudioState(models, settings, host=LOOPBACK, keys=ApiKeys([token]), studio=self.studio)
-        super().__init__(listening, state, routes=STUDIO_ROUTES)
-        self.page = f"{self.address}/#token={token}"
-        place.tell(self.page)
+            undone.callback(models.close)
+            token = place.token()
+            state = StudioState(models, settings, host=LOOPBACK, keys=ApiKeys([token]), studio=self.studio)
+            super().__init__(listening, state, routes=STUDIO_ROUTES)
+            self.page = f"{self.address}/#token={token}"
+            place.tell(self.page)
+            undone.pop_all()
         self.studio.quit = self._server.drain
         self.studio.start()
 

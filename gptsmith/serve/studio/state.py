@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 from gptsmith.serve.state import State
 from gptsmith.serve.studio.data.state import Data
@@ -19,6 +24,9 @@ from gptsmith.serve.studio.run_folders.rows import Runs
 from gptsmith.serve.studio.take_along.copies import Copies
 from gptsmith.serve.studio.tickets import Tickets
 from gptsmith.serve.studio.train.training import Training
+
+T = TypeVar("T")
+NUM_WAITING = 4
 
 
 @dataclass
@@ -54,8 +62,10 @@ class Studio:
     pair_writer: PairWriter = field(init=False)
     training: Training = field(init=False)
     quit: Callable[[], None] = field(default=lambda: None, init=False)
+    _waiting: ThreadPoolExecutor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self._waiting = ThreadPoolExecutor(NUM_WAITING, "waiting")
         self.jobs = Jobs(self.database, self.place)
         self.runs = Runs(self.place, self.database, self.jobs)
         self.run_changes = RunChanges(self.place, self.database, self.jobs, self.runs)
@@ -67,6 +77,17 @@ class Studio:
         self.pair_writer = PairWriter(self.improvements)
         self.training = Training(self.place, self.database, self.jobs, self.data)
 
+    async def when_read(self, work: Callable[[], T]) -> T:
+        """The result of a function that may wait until files are read. It has one of a few threads for that, so that
+        those of all other requests stay free."""
+        return await asyncio.get_running_loop().run_in_executor(self._waiting, partial(copy_context().run, work))
+
+    def end_reading(self) -> None:
+        """Ends the reading of files, and the waiting for it."""
+        self.searched.close()
+        self.data.close()
+        self._waiting.shutdown(wait=True, cancel_futures=True)
+
     def start(self) -> None:
         """Goes on with what it has to do."""
         self.jobs.start()
@@ -74,8 +95,7 @@ class Studio:
     def close(self) -> None:
         """Ends its use; jobs go on."""
         self.jobs.close()
-        self.searched.close()
-        self.data.close()
+        self.end_reading()
         self.database.close()
         self.place.leave()
 
@@ -85,3 +105,8 @@ class StudioState(State):
     """The state that all requests of a studio share."""
 
     studio: Studio = field(kw_only=True)
+
+    def close(self) -> None:
+        """Ends what works for requests; none of them waits for files that are being read any more."""
+        super().close()
+        self.studio.end_reading()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
+from starlette.routing import compile_path
 
 from gptsmith.base.errors import UserError
+from gptsmith.serve.route import find_route
 from gptsmith.serve.studio.place import Place, StudioRunsError
+from gptsmith.serve.studio.routes import STUDIO_ROUTES
 from gptsmith.serve.studio.tickets import Tickets
 
 from .conftest import Opened, StudioPage, opened
@@ -22,6 +26,23 @@ def test_nothing_is_told_without_the_token(studio: Opened) -> None:
         assert studio.ask("GET", path, token="x" * 32).status == 401
     assert studio.ask("POST", API, {"path": "/"}, token="x" * 32).status == 401
     assert studio.ask("POST", API, {"path": "/"}).status == 200
+
+
+def test_no_address_is_let_in_as_another_one(studio: Opened) -> None:
+    words = {word for route in STUDIO_ROUTES for word in route.path.split("/") if word and "{" not in word}
+    paths = {re.sub("{.*}", word, route.path) for route in STUDIO_ROUTES for word in words}
+    forms = [(compile_path(route.path)[0], route) for route in STUDIO_ROUTES]
+    for path in paths:
+        for method in ("GET", "POST", "PUT", "DELETE"):
+            chosen = next((one for form, one in forms if form.match(path) and one.method == method), None)
+            if chosen is not None:
+                assert find_route(STUDIO_ROUTES, method, path) is chosen, (method, path)
+    assert studio.ask("DELETE", "/studio/api/marks/export", token="x" * 32).status == 401
+
+
+def test_what_a_person_did_wrong_is_no_fault_of_the_program(studio: Opened, caplog: pytest.LogCaptureFixture) -> None:
+    assert studio.ask("POST", "/studio/api/data/make", {"name": ""}).status == 400
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(
@@ -60,8 +81,19 @@ def test_one_studio_a_folder_and_its_token_stays(tmp_path: Path) -> None:
     with opened(tmp_path) as again:
         assert again.token == token
     own = tmp_path / ".studio"
-    assert own.stat().st_mode & 0o77 == 0
-    assert (own / "token").stat().st_mode & 0o77 == 0
+    own.chmod(0o755)
+    Place(tmp_path)
+    for path in (own, own / "token", own / "server.json", own / "studio.sqlite"):
+        assert path.stat().st_mode & 0o77 == 0, path
+
+
+def test_a_studio_that_does_not_start_lets_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / ".studio" / "server.json").mkdir(parents=True)
+    with pytest.raises(UserError), opened(tmp_path):
+        pass
+    (tmp_path / ".studio" / "server.json").rmdir()
+    with opened(tmp_path):
+        pass
 
 
 def test_paths_outside_are_used_only_if_they_were_allowed(tmp_path: Path) -> None:
@@ -73,6 +105,9 @@ def test_paths_outside_are_used_only_if_they_were_allowed(tmp_path: Path) -> Non
     assert place.inside(there / "text") == there / "text"
     for path in ("..", "../other", "link/other", str(tmp_path), "/etc/passwd"):
         with pytest.raises(UserError, match="--allow"):
+            place.inside(path)
+    for path in (".studio", ".studio/token", "", "a\0b"):
+        with pytest.raises(UserError, match="name a file or a folder"):
             place.inside(path)
     with pytest.raises(UserError, match="no such folder"):
         Place(here, [tmp_path / "missing"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from starlette.requests import Request
@@ -13,9 +14,18 @@ from gptsmith.serve.studio.state import StudioState
 API = "/studio/api/data"
 
 
-def collection_asked(state: StudioState, request: Request) -> Collection:
+async def collection_asked(state: StudioState, request: Request) -> Collection:
     """The collection that a request names."""
-    return state.studio.data.collections.get(request.query_params.get("name", ""))
+    return await collection_named(state, request.query_params.get("name", ""))
+
+
+async def collection_named(state: StudioState, name: str) -> Collection:
+    """The collection of a name. It is looked up in a thread: the loop never waits for the database.
+
+    Raises:
+        ApiError: there is none.
+    """
+    return await asyncio.to_thread(state.studio.data.collections.get, name)
 
 
 def number_asked(request: Request, name: str, default: int | None = None) -> int:

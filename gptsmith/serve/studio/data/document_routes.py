@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from gptsmith.serve.route import Route
 from gptsmith.serve.studio.data import audits, documents, schemas
-from gptsmith.serve.studio.data.asked import API, collection_asked, number_asked, page_of
+from gptsmith.serve.studio.data.asked import API, collection_asked, collection_named, number_asked, page_of
 from gptsmith.serve.studio.data.examples import examples
 from gptsmith.serve.studio.data.made import checked_edit
 from gptsmith.serve.studio.data.recipes import Recipe
@@ -22,7 +22,7 @@ LogFields = dict[str, object]
 
 async def reading(state: StudioState, request: Request) -> Response:
     """Where the reading of a collection is; what was read, when it is over. It begins if there is none."""
-    collection, data = collection_asked(state, request), state.studio.data
+    collection, data = await collection_asked(state, request), state.studio.data
 
     def told() -> dict[str, Any]:
         now = data.readings.of(collection, is_wanted=request.query_params.get("again") == "yes")
@@ -36,13 +36,13 @@ async def reading(state: StudioState, request: Request) -> Response:
 async def cancel_reading(state: StudioState, body: schemas.Named, _: LogFields) -> Response:
     """Ends the reading of a collection."""
     data = state.studio.data
-    data.readings.cancel(data.collections.get(body.name))
+    data.readings.cancel(await collection_named(state, body.name))
     return JSONResponse({})
 
 
 async def list_documents(state: StudioState, request: Request) -> Response:
     """A part of the documents of a collection."""
-    collection, data = collection_asked(state, request), state.studio.data
+    collection, data = await collection_asked(state, request), state.studio.data
 
     def listed() -> dict[str, Any]:
         now, recipe = data.readings.of(collection, is_wanted=False), data.recipes.recipe(collection)
@@ -56,7 +56,7 @@ async def list_documents(state: StudioState, request: Request) -> Response:
 
 async def get_document(state: StudioState, request: Request) -> Response:
     """A window of a document, beside its source."""
-    collection, data = collection_asked(state, request), state.studio.data
+    collection, data = await collection_asked(state, request), state.studio.data
     name, start = request.query_params.get("document", ""), number_asked(request, "start", 0)
 
     def found() -> dict[str, Any]:
@@ -68,7 +68,7 @@ async def get_document(state: StudioState, request: Request) -> Response:
 
 async def get_editable(state: StudioState, request: Request) -> Response:
     """What can be edited of a document: its text, or its record as JSON."""
-    collection, data = collection_asked(state, request), state.studio.data
+    collection, data = await collection_asked(state, request), state.studio.data
     name = request.query_params.get("document", "")
 
     def found() -> dict[str, Any]:
@@ -83,7 +83,7 @@ async def get_editable(state: StudioState, request: Request) -> Response:
 async def edit_document(state: StudioState, body: schemas.EditDocument, _: LogFields) -> Response:
     """Puts another text, or record, in the place of a document."""
     data = state.studio.data
-    collection = data.collections.get(body.name)
+    collection = await collection_named(state, body.name)
 
     def keep() -> int:
         now, recipe = data.readings.of(collection, is_wanted=False), data.recipes.recipe(collection)
@@ -99,19 +99,19 @@ async def edit_document(state: StudioState, body: schemas.EditDocument, _: LogFi
 
 async def list_examples(state: StudioState, request: Request) -> Response:
     """Some examples of a collection as a model will see them."""
-    collection, data = collection_asked(state, request), state.studio.data
+    collection, data = await collection_asked(state, request), state.studio.data
     offset = number_asked(request, "offset", 0)
 
     def found() -> list[dict[str, Any]]:
         return examples(data.made(collection), offset, NUM_EXAMPLES)
 
-    return JSONResponse({"items": await asyncio.to_thread(found)})
+    return JSONResponse({"items": await state.studio.when_read(found)})
 
 
 async def exclude(state: StudioState, body: schemas.Exclude, _: LogFields) -> Response:
     """Leaves a document out."""
     data = state.studio.data
-    collection = data.collections.get(body.name)
+    collection = await collection_named(state, body.name)
 
     def keep() -> int:
         now = data.readings.of(collection, is_wanted=False)
@@ -124,7 +124,7 @@ async def exclude(state: StudioState, body: schemas.Exclude, _: LogFields) -> Re
 async def exclude_kind(state: StudioState, body: schemas.ExcludeKind, _: LogFields) -> Response:
     """Leaves out all documents with findings of a kind."""
     data = state.studio.data
-    collection = data.collections.get(body.name)
+    collection = await collection_named(state, body.name)
 
     def keep() -> int:
         recipe = data.recipes.recipe(collection)
@@ -137,7 +137,7 @@ async def exclude_kind(state: StudioState, body: schemas.ExcludeKind, _: LogFiel
 async def redact(state: StudioState, body: schemas.Redact, _: LogFields) -> Response:
     """Replaces findings by placeholders, or no longer."""
     data = state.studio.data
-    collection = data.collections.get(body.name)
+    collection = await collection_named(state, body.name)
     number = await asyncio.to_thread(data.recipes.add, collection, "redact", {"is_on": body.is_on})
     return JSONResponse({"number": number})
 
@@ -145,13 +145,13 @@ async def redact(state: StudioState, body: schemas.Redact, _: LogFields) -> Resp
 async def undo(state: StudioState, body: schemas.Undo, _: LogFields) -> Response:
     """Takes a change back."""
     data = state.studio.data
-    await asyncio.to_thread(data.recipes.undo, data.collections.get(body.name), body.number)
+    await asyncio.to_thread(data.recipes.undo, await collection_named(state, body.name), body.number)
     return JSONResponse({})
 
 
 async def list_changes(state: StudioState, request: Request) -> Response:
     """The changes to a collection, the newest first, without texts."""
-    collection, data = collection_asked(state, request), state.studio.data
+    collection, data = await collection_asked(state, request), state.studio.data
     changes = await asyncio.to_thread(data.recipes.changes, collection)
     shown = [
         {
@@ -168,14 +168,14 @@ async def list_changes(state: StudioState, request: Request) -> Response:
 async def begin_audit(state: StudioState, body: schemas.Named, _: LogFields) -> Response:
     """Looks for personal data, secrets and near duplicates, in a job."""
     data = state.studio.data
-    collection = data.collections.get(body.name)
+    collection = await collection_named(state, body.name)
     job = await asyncio.to_thread(lambda: data.audits.begin(collection, data.readings.of(collection)))
     return JSONResponse({"job": job})
 
 
 async def list_findings(state: StudioState, request: Request) -> Response:
     """How the audit of a collection stands, the kinds of its findings, and some of those of a kind."""
-    collection, data = collection_asked(state, request), state.studio.data
+    collection, data = await collection_asked(state, request), state.studio.data
     kind = request.query_params.get("kind", "")
 
     def listed() -> dict[str, Any]:
@@ -190,7 +190,7 @@ async def list_findings(state: StudioState, request: Request) -> Response:
 
 async def get_finding(state: StudioState, request: Request) -> Response:
     """What was found, in its place."""
-    collection, data = collection_asked(state, request), state.studio.data
+    collection, data = await collection_asked(state, request), state.studio.data
     number = number_asked(request, "number")
 
     def found() -> dict[str, str]:

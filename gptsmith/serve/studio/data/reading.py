@@ -154,7 +154,8 @@ class Readings:
                 del self._readings[collection.number]  # the newest are last
             self._readings[collection.number] = reading = Reading(version, collection.sources)
             for number in list(self._readings)[:-MAX_KEPT]:
-                del self._readings[number]
+                if self._readings[number].is_over.is_set():  # else somebody may wait for it
+                    del self._readings[number]
         self._thread.submit(reading.run)
         return reading
 
@@ -184,8 +185,8 @@ class Readings:
             reading.is_cancelled = True
 
     def close(self) -> None:
-        """Ends all."""
+        """Ends all, and with them the waiting of those who wait for one."""
         with self._lock:
             for reading in self._readings.values():
                 reading.is_cancelled = True
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._thread.shutdown(wait=True)

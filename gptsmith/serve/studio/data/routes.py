@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from gptsmith.serve.parsing import body_bytes
 from gptsmith.serve.route import Route
 from gptsmith.serve.studio.data import document_routes, schemas
-from gptsmith.serve.studio.data.asked import API, collection_asked, number_asked, page_of
+from gptsmith.serve.studio.data.asked import API, collection_asked, collection_named, number_asked, page_of
 from gptsmith.serve.studio.data.listing import about, files_called, files_of
 from gptsmith.serve.studio.data.uploads import CHUNK_BYTES, GivenFile
 from gptsmith.serve.studio.state import StudioState
@@ -38,14 +38,14 @@ async def rename(state: StudioState, body: schemas.Rename, _: LogFields) -> Resp
 
 async def delete(state: StudioState, body: schemas.Named, _: LogFields) -> Response:
     """Deletes a collection."""
-    await asyncio.to_thread(state.studio.searched.forget, state.studio.data.collections.get(body.name))
+    await asyncio.to_thread(state.studio.searched.forget, await collection_named(state, body.name))
     await asyncio.to_thread(state.studio.data.delete, body.name)
     return JSONResponse({})
 
 
 async def list_files(state: StudioState, request: Request) -> Response:
     """The files of a collection, and uploads that are not whole."""
-    collection = collection_asked(state, request)
+    collection = await collection_asked(state, request)
     found = await asyncio.to_thread(files_of, collection)
     unfinished = await asyncio.to_thread(state.studio.data.uploads.unfinished, collection)
     return JSONResponse({**page_of(found, request), "unfinished": unfinished})
@@ -54,14 +54,14 @@ async def list_files(state: StudioState, request: Request) -> Response:
 async def delete_files(state: StudioState, body: schemas.DeleteFiles, _: LogFields) -> Response:
     """Deletes uploaded files."""
     data = state.studio.data
-    collection = data.collections.get(body.name)
+    collection = await collection_named(state, body.name)
     await asyncio.to_thread(lambda: data.uploads.delete(collection, files_called(collection, body.paths)))
     return JSONResponse({})
 
 
 async def begin(state: StudioState, body: schemas.BeginUpload, _: LogFields) -> Response:
     """Where the uploads of files go on."""
-    collection = state.studio.data.collections.get(body.name)
+    collection = await collection_named(state, body.name)
     files = [GivenFile(file.path, file.num_bytes, file.modified_ms) for file in body.files]
     found = await asyncio.to_thread(state.studio.data.uploads.begin, collection, files, body.num_bytes)
     return JSONResponse({"files": found})
@@ -69,7 +69,7 @@ async def begin(state: StudioState, body: schemas.BeginUpload, _: LogFields) -> 
 
 async def receive(state: StudioState, request: Request) -> Response:
     """A chunk of a large file."""
-    collection, offset = collection_asked(state, request), number_asked(request, "offset")
+    collection, offset = await collection_asked(state, request), number_asked(request, "offset")
     data = await body_bytes(request, CHUNK_BYTES, state.settings.body_timeout_s)
     upload = request.path_params["upload"]
     return JSONResponse(await asyncio.to_thread(state.studio.data.uploads.receive, collection, upload, offset, data))
@@ -77,14 +77,14 @@ async def receive(state: StudioState, request: Request) -> Response:
 
 async def cancel(state: StudioState, body: schemas.CancelUpload, _: LogFields) -> Response:
     """Throws an upload away."""
-    collection = state.studio.data.collections.get(body.name)
+    collection = await collection_named(state, body.name)
     await asyncio.to_thread(state.studio.data.uploads.cancel, collection, body.upload)
     return JSONResponse({})
 
 
 async def unpack(state: StudioState, request: Request) -> Response:
     """A pack of small files."""
-    collection = collection_asked(state, request)
+    collection = await collection_asked(state, request)
     pack = await body_bytes(request, CHUNK_BYTES + PACK_HEAD_BYTES, state.settings.body_timeout_s)
     return JSONResponse({"files": await asyncio.to_thread(state.studio.data.uploads.unpack, collection, pack)})
 

@@ -15,6 +15,7 @@ from gptsmith.serve.documents import passage_response
 from gptsmith.serve.openai.chat import ChatCompletionJob
 from gptsmith.serve.openai.schemas.chat import ChatCompletionRequest
 from gptsmith.serve.route import Route
+from gptsmith.serve.studio.data.asked import collection_named
 from gptsmith.serve.studio.data.schemas import Name, Named
 from gptsmith.serve.studio.state import StudioState
 
@@ -35,21 +36,21 @@ class TalkRequest(ChatCompletionRequest):
     collections: Names | None = None
 
 
-async def list_collections(state: StudioState, _: Request) -> Response:
+async def list_collections(state: StudioState, _: Request | None = None) -> Response:
     """All collections, and how far each is read."""
     return JSONResponse({"collections": await asyncio.to_thread(state.studio.searched.listed)})
 
 
 async def open_collections(state: StudioState, body: OpenCollections, _: dict[str, Any]) -> Response:
     """Begins to read collections, and says how far each is."""
-    for collection in [state.studio.data.collections.get(name) for name in body.names]:
+    for collection in [await collection_named(state, name) for name in body.names]:
         state.studio.searched.open(collection)
-    return JSONResponse({"collections": await asyncio.to_thread(state.studio.searched.listed)})
+    return await list_collections(state)
 
 
 async def cancel(state: StudioState, body: Named, _: dict[str, Any]) -> Response:
     """Ends the reading of a collection."""
-    state.studio.searched.cancel(state.studio.data.collections.get(body.name))
+    state.studio.searched.cancel(await collection_named(state, body.name))
     return JSONResponse({})
 
 
@@ -59,7 +60,8 @@ async def answer(state: StudioState, body: TalkRequest, log_fields: dict[str, An
     Raises:
         ApiError: it cannot be given, or a collection is not there or cannot be read.
     """
-    documents = await state.studio.searched.together(body.collections) if body.collections else None
+    chosen = [await collection_named(state, name) for name in dict.fromkeys(body.collections or ())]
+    documents = await state.studio.searched.together(chosen) if chosen else None
     job = ChatCompletionJob(body, await state.models.writer(body.model))
     job.documents = documents
     return await generate_response(state, job, log_fields)

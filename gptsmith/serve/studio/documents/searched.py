@@ -151,13 +151,12 @@ class Searched:
             raise ApiError(400, f"{shown(collection.name)}: {opening.problem}")
         return SearchedCollection(collection, opening.documents)
 
-    async def together(self, names: Sequence[str]) -> SearchedTogether:
-        """Some collections by their names, as soon as all are read.
+    async def together(self, collections: Sequence[Collection]) -> SearchedTogether:
+        """Some collections, as soon as all are read.
 
         Raises:
-            ApiError: there is none of a name, or one cannot be read, or somebody cancelled it.
+            ApiError: one cannot be read, or somebody cancelled it.
         """
-        collections = [self._collections.get(name) for name in dict.fromkeys(names)]
         return SearchedTogether([await self.read(collection) for collection in collections])
 
     async def passage(self, id_: str) -> list[Source]:
@@ -167,7 +166,8 @@ class Searched:
             ApiError: its collection cannot be read.
         """
         number, _, inside = id_.partition(".")
-        collection = next((one for one in self._collections if str(one.number) == number), None)
+        collections = await asyncio.to_thread(list, self._collections)
+        collection = next((one for one in collections if str(one.number) == number), None)
         if collection is None:
             return []
         searched = await self.read(collection)
@@ -192,3 +192,6 @@ class Searched:
             for opening in self._openings.values():
                 opening.cancel()
         self._thread.shutdown(wait=True, cancel_futures=True)
+        for opening in self._openings.values():
+            if not opening.is_over.done():  # it never began, and somebody may wait for it
+                opening.is_over.set_result(None)

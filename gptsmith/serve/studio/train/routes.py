@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -33,12 +34,12 @@ async def list_settings(_: StudioState, request: Request) -> Response:
 
 async def plan(state: StudioState, body: PlanWish, _: dict[str, object]) -> Response:
     """What is known of a training before it starts."""
-    return JSONResponse(await asyncio.to_thread(state.studio.training.plan, body))
+    return JSONResponse(await state.studio.when_read(partial(state.studio.training.plan, body)))
 
 
 async def start(state: StudioState, body: StartWish, _: dict[str, object]) -> Response:
     """Queues a training."""
-    return JSONResponse(await asyncio.to_thread(state.studio.training.start, body))
+    return JSONResponse(await state.studio.when_read(partial(state.studio.training.start, body)))
 
 
 ROUTES = (

@@ -130,7 +130,7 @@ class Training:
         if name in {collection.name for collection in self._data.collections}:
             return self._data.arguments(name)
         path = self._place.inside(name)
-        if not path.exists() or path.is_relative_to(self._place.own):
+        if not path.exists():
             raise UserError(f"{name}: there is no such collection, and no such file or folder in {self._place.folder}")
         folder = self._place.folder
         return ["--", str(path.relative_to(folder) if path.is_relative_to(folder) else path)]
