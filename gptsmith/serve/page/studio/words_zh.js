@@ -385,7 +385,7 @@ export const ZH = {
   "talk.documents": "文档",
   "talk.documents_help": "在您的文档中查找每个问题",
   "talk.search_in": "查找范围",
-  "talk.no_documents": "还没有文档,可以在此添加:",
+  "talk.no_documents": "还没有文档，可以在此添加：",
   "talk.reading": "正在读取您的文档… {percent} %",
   "talk.cancel_reading": "取消",
 
