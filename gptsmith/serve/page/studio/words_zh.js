@@ -73,8 +73,8 @@ export const ZH = {
   "home.parameters": "{count} 个参数",
   "home.bits": "每字节 {value} 比特",
   "home.loss": "损失 {value}",
-  "home.begin": "制作你自己的模型",
-  "home.step.data": "拖入你的文件：文本、文档或对话。",
+  "home.begin": "制作您自己的模型",
+  "home.step.data": "拖入您的文件：文本、文档或对话。",
   "home.step.train": "选择愿意等待的时间，看它学习。",
   "home.step.talk": "与它对话，并指出哪些回答好。",
   "run.menu": "对 {name} 的操作",
@@ -380,6 +380,12 @@ export const ZH = {
   "talk.with": "对比模型",
   "talk.temperature": "其温度",
   "talk.blind": "选择之前隐藏名称",
+  "talk.documents": "文档",
+  "talk.documents_help": "在您的文档中查找每个问题",
+  "talk.search_in": "查找范围",
+  "talk.no_documents": "还没有文档，可以在此添加：",
+  "talk.reading": "正在读取您的文档… {percent} %",
+  "talk.cancel_reading": "取消",
 
   // marks.js
   "marks.title": "您的标注",
