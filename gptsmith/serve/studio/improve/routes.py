@@ -68,7 +68,7 @@ async def overview(state: StudioState, _: Request) -> Response:
                     }
                 )
         improvements = state.studio.improvements
-        return {"models": models, "improvements": improvements.every(), "default": improvements.default()}
+        return {"models": models, "improvements": improvements.every(), "default": state.studio.default_model.name()}
 
     return JSONResponse(await asyncio.to_thread(found))
 
