@@ -75,6 +75,11 @@ export function fill(target, ...content) {
   target.replaceChildren(...present(content));
 }
 
+/** Shows a text where it is another than before: nothing is selected, announced or laid out anew for the same. */
+export function setText(target, text) {
+  if (target.textContent !== text) target.textContent = text;
+}
+
 const present = (content) => content.flat(Infinity).filter((part) => part !== null && part !== undefined && part !== false);
 
 /** Seconds for people: 0.12 s, 3.4 s, 2 min. */

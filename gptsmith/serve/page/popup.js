@@ -3,6 +3,7 @@
 import { el, fill } from "./element.js";
 
 const GAP = 6;
+const PASSING_MS = 8000;
 let open = null;
 
 /** Opens a dialog beside `anchor`, which gets the focus back. Escape and a click elsewhere close it. */
@@ -60,31 +61,41 @@ addEventListener("keydown", (event) => {
 addEventListener("pointerdown", ({ target }) => {
   if (open && !open.box.contains(target) && !open.anchor.contains(target)) closeBeside();
 });
-addEventListener("resize", () => closeBeside());
+for (const name of ["resize", "hashchange"]) addEventListener(name, () => closeBeside());
 
-/** Asks for one line of text; resolves to it, or to null. */
-export function askFor(question, { value = "", button = "OK", kind = "text", hint = "" } = {}) {
+/**
+ * Opens a dialog over the page; resolves to the answer that it is closed with. `content(close)` is what stands in it. Escape
+ * and another view close it with `none`. The focus goes back to where it was.
+ */
+export function inDialog(label, content, { none = null, isWide = false } = {}) {
   return new Promise((resolve) => {
     const before = document.activeElement;
-    const input = el("input", { type: kind, value, autocomplete: "off" });
+    const over = new AbortController();
     const close = (answer) => {
-      box.close();
+      over.abort();
       box.remove();
-      before?.focus();
+      (before?.isConnected ? before : document.getElementById("main"))?.focus();
       resolve(answer);
     };
-    const form = el("form", { onsubmit: (event) => { event.preventDefault(); close(input.value); } },
-      el("label", {}, question, input),
-      hint && el("p.soft", {}, hint),
-      el("div.dialog-buttons", {},
-        el("button", { type: "button", onclick: () => close(null) }, "Cancel"),
-        el("button.primary", { type: "submit" }, button)));
-    const box = el("dialog", { "aria-label": question, oncancel: (event) => { event.preventDefault(); close(null); } }, form);
+    const box = el(isWide ? "dialog.wide" : "dialog", { "aria-label": label, oncancel: (event) => { event.preventDefault(); close(none); } }, content(close));
     box.addEventListener("keydown", (event) => event.stopPropagation());
+    addEventListener("hashchange", () => close(none), { signal: over.signal });
     document.body.append(box);
     box.showModal();
-    input.select();
   });
+}
+
+/** Asks for one line of text; resolves to it, or to null. */
+export function askFor(question, { value = "", button = "OK", cancel = "Cancel", kind = "text", hint = "" } = {}) {
+  const input = el("input", { type: kind, value, autocomplete: "off" });
+  const answer = inDialog(question, (close) => el("form", { onsubmit: (event) => { event.preventDefault(); close(input.value); } },
+    el("label", {}, question, input),
+    hint && el("p.soft", {}, hint),
+    el("div.dialog-buttons", {},
+      el("button", { type: "button", onclick: () => close(null) }, cancel),
+      el("button.primary", { type: "submit" }, button))));
+  input.select();
+  return answer;
 }
 
 /** Shows words for a while, with a button that does something. */
@@ -94,7 +105,9 @@ export function passing(words, button = null, action = null) {
   if (button) box.append(el("button", { type: "button", onclick: () => { box.remove(); action(); } }, button));
   for (const other of place.querySelectorAll(".passing:not(:has(button))")) other.remove();
   place.append(box);
-  setTimeout(() => box.remove(), 8000);
+  // It waits for a person who is at it.
+  const pass = () => (box.matches(":hover, :focus-within") ? setTimeout(pass, PASSING_MS) : box.remove());
+  setTimeout(pass, PASSING_MS);
 }
 
 /** Shows a notice that stays until it is taken away: a function that does that. */

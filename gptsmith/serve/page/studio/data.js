@@ -1,9 +1,8 @@
 /** The texts of a person: collections, and one of them. */
 
 import { el, fill, icon, readableBytes } from "../element.js";
-import { askFor } from "../popup.js";
 import { showCollection } from "./data_collection.js";
-import { tried } from "./data_dialogs.js";
+import { askLine, tried } from "./dialogs.js";
 import { dropZone } from "./data_drop.js";
 import { begin } from "./data_upload.js";
 
@@ -25,7 +24,7 @@ async function showList(place, studio) {
   }
 
   async function makeOfPath() {
-    const path = await askFor(t("data.path_question"), { button: t("data.use"), hint: t("data.path_hint") });
+    const path = await askLine(t("data.path_question"), { button: t("data.use"), hint: t("data.path_hint"), t });
     if (!path) return;
     const made = await api.post("data/make", { name: free(path.split(/[\\/]/).filter(Boolean).pop() ?? path, names), path });
     go("data", made.name);

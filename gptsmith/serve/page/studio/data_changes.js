@@ -2,7 +2,7 @@
 
 import { el, fill } from "../element.js";
 import { language } from "./words.js";
-import { tried } from "./data_dialogs.js";
+import { tried } from "./dialogs.js";
 import { NUM_SHOWN, pager } from "./data_files.js";
 
 export async function showChanges(place, collection, studio, onChange, offset = 0) {

@@ -1,8 +1,9 @@
 /** One collection: what is in it, what a model will read of it, and what is mended. */
 
-import { el, fill, icon, iconButton, readableBytes } from "../element.js";
-import { askFor, openMenu } from "../popup.js";
-import { confirmed, tried } from "./data_dialogs.js";
+import { el, fill, icon, iconButton } from "../element.js";
+import { openMenu } from "../popup.js";
+import { askLine, confirmed, tried } from "./dialogs.js";
+import { arrivingCard } from "./data_arriving.js";
 import { dropZone } from "./data_drop.js";
 import { begin, dismiss, uploadTo } from "./data_upload.js";
 import { partLinks, partOf, showPart } from "./data_parts.js";
@@ -18,7 +19,7 @@ export async function showCollection(place, studio) {
   }
   const read = el("section.card", { "aria-label": t("data.what_was_read"), hidden: true });
   const part = el("section.card", { hidden: true });
-  const arriving = el("section.card", { hidden: true, "aria-label": t("data.arriving") });
+  const arriving = arrivingCard(name, studio);
 
   /** Shows what is there now; nothing is read while files arrive. */
   const news = tried(studio, async () => {
@@ -59,7 +60,7 @@ export async function showCollection(place, studio) {
   /** Shows an upload until it is over. */
   function follow(upload) {
     const onNews = (now) => {
-      showUpload(arriving, now, name, studio);
+      arriving.show(now);
       if (now.isOver) {
         stop();
         over(now);
@@ -75,7 +76,7 @@ export async function showCollection(place, studio) {
       passing(t("data.rename_later"));
       return;
     }
-    const newName = await askFor(t("data.rename_question"), { value: name, button: t("data.rename") });
+    const newName = await askLine(t("data.rename_question"), { value: name, button: t("data.rename"), t });
     if (!newName || newName === name) return;
     const renamed = await api.post("data/rename", { name, new_name: newName });
     go("data", renamed.name);
@@ -105,25 +106,4 @@ export async function showCollection(place, studio) {
     zone, read, links, part);
   if (uploadTo(name)) follow(uploadTo(name));
   else await news();
-}
-
-function showUpload(place, upload, name, studio) {
-  const { t } = studio;
-  const problems = upload.problems.slice(0, 20).map(({ path, problem }) =>
-    el("li", { dir: "auto" }, `${path}: ${problem ?? t("data.unreadable")}`));
-  place.hidden = false;
-  fill(place,
-    el("div.row", {},
-      el("h2", {}, t(upload.error ? "data.upload_failed" : upload.isOver ? "data.arrived" : "data.arriving")),
-      el("span.space"),
-      upload.isOver
-        ? el("button", { type: "button", onclick: () => { dismiss(name); place.hidden = true; } }, t("data.ok"))
-        : el("button", { type: "button", onclick: () => upload.cancel() }, t("data.cancel"))),
-    el("progress", { max: Math.max(upload.total, 1), value: upload.isOver && !upload.error ? Math.max(upload.total, 1) : upload.done, "aria-label": t("data.arriving") }),
-    el("p.soft", {}, t("data.upload_figures", {
-      done: upload.numDone, files: upload.numFiles, bytes: readableBytes(upload.done), total: readableBytes(upload.total) })),
-    upload.error && el("p.problem", { role: "alert" }, icon("alert"), upload.error.message),
-    upload.isSilent && el("p.problem", {}, icon("alert"), t("trouble.gone")),
-    upload.numHidden > 0 && el("p.soft", {}, t("data.hidden", { count: upload.numHidden })),
-    upload.problems.length > 0 && el("details", {}, el("summary", {}, t("data.refused", { count: upload.problems.length })), el("ul", {}, problems)));
 }

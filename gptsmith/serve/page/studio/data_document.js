@@ -2,7 +2,7 @@
 
 import { el, fill, readableBytes } from "../element.js";
 import { forget, keep, kept } from "../memory.js";
-import { changed, tried } from "./data_dialogs.js";
+import { changed, tried } from "./dialogs.js";
 
 export async function showDocument(place, collection, studio, onChange, start = 0) {
   const { api, t, about: [name, , document] } = studio;

@@ -1,7 +1,7 @@
 /** The documents of a collection as a list. */
 
 import { el, fill, readableBytes } from "../element.js";
-import { changed, tried } from "./data_dialogs.js";
+import { changed, tried } from "./dialogs.js";
 import { NUM_SHOWN, pager } from "./data_files.js";
 
 export async function showDocuments(place, collection, studio, onChange, offset = 0, which = "all") {

@@ -1,7 +1,7 @@
 /** The place where files are dropped, chosen or pasted. */
 
 import { el, icon } from "../element.js";
-import { askText, tried } from "./data_dialogs.js";
+import { askText, tried } from "./dialogs.js";
 
 /**
  * A place for files. `onFiles` gets {name, files: [{path, file}]}: what was dropped is called, and each file with its path

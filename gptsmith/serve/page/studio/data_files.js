@@ -1,7 +1,7 @@
 /** The files of a collection. */
 
 import { el, fill, iconButton, readableBytes } from "../element.js";
-import { confirmed, tried } from "./data_dialogs.js";
+import { confirmed, tried } from "./dialogs.js";
 
 /** Rows of a list that are shown at a time. */
 export const NUM_SHOWN = 200;

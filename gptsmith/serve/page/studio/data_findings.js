@@ -1,10 +1,10 @@
 /** What an audit found in a collection, and mending all of a kind. */
 
 import { el, fill, icon } from "../element.js";
-import { changed, tried } from "./data_dialogs.js";
+import { changed, tried } from "./dialogs.js";
 import { NUM_SHOWN, pager } from "./data_files.js";
-
-const BUSY = new Set(["waiting", "running", "stopping"]);
+import { ACTIVE, progressWords } from "./jobs_list.js";
+import { progressBar } from "./progress.js";
 
 export async function showFindings(place, collection, studio, onChange, offset = 0) {
   const { api, t, about: [name, , kind = ""] } = studio;
@@ -14,10 +14,15 @@ export async function showFindings(place, collection, studio, onChange, offset =
   const body = el("div.findings", {});
   const redacts = await redaction(collection, studio, onChange);
   fill(place, el("h2", {}, t("data.part_findings")), redacts, body);
+  let job = null;
+  const cancel = el("button", { type: "button", onclick: tried(studio, () => api.post("jobs/cancel", { id: job })) }, t("data.cancel"));
+  const bar = progressBar(el("strong", {}, t("data.audit_runs")), cancel, t("data.audit_runs"));
   await api.follow("data/findings", (now) => {
     if (!body.isConnected) return false;
-    if (BUSY.has(now.state)) {
-      fill(body, running(now, studio));
+    if (ACTIVE.includes(now.state)) {
+      job = now.job;
+      if (!bar.isConnected) fill(body, bar);
+      bar.show({ words: progressWords(t, now), fraction: now.progress?.fraction });
       return true;
     }
     if (now.state !== "done") fill(body, invitation(now, begin, studio));
@@ -76,15 +81,6 @@ export async function showFindings(place, collection, studio, onChange, offset =
       text,
     ];
   }
-}
-
-function running(now, { api, t }) {
-  const { fraction = null, words = "" } = now.progress ?? {};
-  return [
-    el("p", {}, t(now.state === "waiting" ? "data.audit_waits" : "data.audit_runs"), " ", el("span.soft", {}, words)),
-    el("progress", { max: 1, ...(fraction !== null && { value: fraction }), "aria-label": t("data.audit_runs") }),
-    el("div.row", {}, el("button", { type: "button", onclick: () => api.post("jobs/cancel", { id: now.job }) }, t("data.cancel"))),
-  ];
 }
 
 function invitation(now, begin, { t }) {

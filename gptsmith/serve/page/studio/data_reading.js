@@ -1,29 +1,30 @@
 /** What was read of a collection: progress, figures, and what was skipped. */
 
 import { el, fill, icon, readableBytes, readableCount } from "../element.js";
-import { tried } from "./data_dialogs.js";
+import { tried } from "./dialogs.js";
+import { beginIn, progressBar } from "./progress.js";
 
 /** Shows the reading of a collection until it is over; resolves to what was read, or null. */
 export async function showReading(place, collection, studio, again = "") {
   const { api, t } = studio;
   const { name } = collection;
+  const isNewest = beginIn(place);
+  const cancel = el("button", { type: "button", onclick: tried(studio, () => api.post("data/reading/cancel", { name })) }, t("data.cancel"));
+  const bar = progressBar(el("h2", {}, t("data.reading")), cancel, t("data.reading"));
   let last = null;
   await api.follow("data/reading", (now) => {
     last = now;
     if (now.state !== "reading") return false;
-    const value = now.fraction === null ? {} : { value: now.fraction };
-    fill(place,
-      el("div.row", {}, el("h2", {}, t("data.reading")), el("span.space"),
-        el("button", { type: "button", onclick: () => api.post("data/reading/cancel", { name }) }, t("data.cancel"))),
-      el("progress", { max: 1, "aria-label": t("data.reading"), ...value }));
+    if (isNewest() && !bar.isConnected) fill(place, bar);
+    bar.show(now);
     return true;
   }, { query: () => ({ name, again: last === null ? again : "" }), everyMs: 400 });
   if (last?.state === "read") {
-    fill(place, figures(last, collection, studio));
+    if (isNewest()) fill(place, figures(last, collection, studio));
     return last;
   }
   const readAgain = tried(studio, () => showReading(place, collection, studio, "yes").then((read) => read && dispatchEvent(new HashChangeEvent("hashchange"))));
-  fill(place,
+  if (isNewest()) fill(place,
     el("h2", {}, t("data.what_was_read")),
     last?.state === "failed" && el("p.problem", { role: "alert", dir: "auto" }, icon("alert"), last.problem),
     last?.state === "cancelled" && el("div.row", {}, el("p", {}, t("data.reading_cancelled")), el("button", { type: "button", onclick: readAgain }, t("data.read"))));

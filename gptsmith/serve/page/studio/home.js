@@ -1,8 +1,9 @@
 /** Home: what runs now, and the family tree of the runs. */
 
-import { el, fill, icon, iconButton } from "../element.js";
+import { el, fill, icon, iconButton, setText } from "../element.js";
 import { ACTIVE, jobRow } from "./jobs_list.js";
 import { about, duration, runState } from "./figures.js";
+import { showRows } from "./progress.js";
 import { openRunMenu, talkLink } from "./run_actions.js";
 
 const EVERY_MS = 2000;
@@ -25,19 +26,14 @@ export async function show(place, studio) {
     el("div.row", {}, el("h1", {}, t("home.title")), el("span.space"), compare, search, train),
     silence, jobs, list);
   let runs = [];
-  let shown = "";
 
-  const update = async () => take(await api.get("home"), true);
+  const update = async () => take(await api.get("home"));
 
-  function take({ runs: news, jobs: newJobs }, isAsked = false) {
+  function take({ runs: news, jobs: newJobs }) {
     runs = news;
     showJobs(jobs, newJobs, studio);
-    // What a person has open or is about to press stays where it is.
-    const signature = JSON.stringify(runs.map(({ age_s: _, job, ...rest }) => ({ ...rest, job: job?.state })));
-    if (isAsked || (signature !== shown && !document.querySelector(".beside"))) {
-      shown = signature;
-      showRuns();
-    }
+    // What a person has open stays where it is.
+    if (!document.querySelector(".beside")) showRuns();
   }
 
   function showRuns() {
@@ -45,10 +41,11 @@ export async function show(place, studio) {
     train.hidden = !runs.length;
     const words = search.value.trim().toLowerCase();
     const found = words ? runs.filter(({ name }) => name.toLowerCase().includes(words)) : runs;
-    const focused = list.contains(document.activeElement) ? [document.activeElement.closest("li").dataset.run, document.activeElement.className] : null;
     for (const name of chosen) if (!runs.some((run) => run.name === name)) chosen.delete(name);
-    fill(list, runs.length ? branches(found, words).map(([run, depth]) => runRow(run, depth)) : steps(t));
-    if (focused) [...list.children].find((row) => row.dataset.run === focused[0])?.querySelector(`[class="${focused[1]}"]`)?.focus({ preventScroll: true });
+    if (runs.length) {
+      const rows = showRows(list, branches(found, words), { key: ([run]) => run.name, signature: said, make: ([run, depth]) => runRow(run, depth) });
+      for (const row of rows) setText(row.querySelector(".ago"), ago(runs.find(({ name }) => name === row.dataset.run)));
+    } else if (!list.querySelector(".steps")) fill(list, steps(t));
     showCompare();
   }
 
@@ -58,13 +55,15 @@ export async function show(place, studio) {
     compare.textContent = chosen.size > MOST_COMPARED ? t("home.tooMany", { count: MOST_COMPARED }) : t("home.compare", { count: chosen.size });
   }
 
+  const ago = (run) => t("home.ago", { time: duration(t, run.age_s) });
+
   function runRow(run, depth) {
     const tick = el("input", { type: "checkbox", checked: chosen.has(run.name), "aria-label": t("home.tick", { name: run.name }), onchange: ({ target }) => {
       if (target.checked) chosen.add(run.name);
       else chosen.delete(run.name);
       showCompare();
     } });
-    const more = iconButton("more", t("run.menu", { name: run.name }), () => openRunMenu(studio, more, run, update));
+    const more = iconButton("more", t("run.menu", { name: run.name }), () => openRunMenu(studio, more, runs.find(({ name }) => name === run.name) ?? run, update));
     const row = el("li.run", { data: { run: run.name } },
       tick,
       el("div.what", {},
@@ -74,7 +73,7 @@ export async function show(place, studio) {
           run.is_default && el("span.badge.accent", {}, t("home.default"))),
         el("p.soft", {}, run.problem ?? about(t, run)),
         run.made_from && !run.is_listed && el("p.soft", { dir: "auto" }, t("home.from", { name: run.made_from }))),
-      el("div.state", { data: { state: run.state } }, el("span", {}, runState(t, run)), el("span.soft", {}, t("home.ago", { time: duration(t, run.age_s) }))),
+      el("div.state", { data: { state: run.state } }, el("span", {}, runState(t, run)), el("span.soft.ago", {}, ago(run))),
       talkLink(studio, run),
       more);
     row.style.setProperty("--depth", Math.min(depth, 6));
@@ -83,6 +82,9 @@ export async function show(place, studio) {
 
   await api.follow("home", (news) => take(news), { everyMs: EVERY_MS, onSilence: (isSilent) => { silence.hidden = !isSilent; } });
 }
+
+/** All that a row says of a run, but its age. */
+const said = ([{ age_s: _, job, ...run }, depth]) => JSON.stringify([run, job?.state, depth]);
 
 /** The runs as a tree: each behind the one that it was made from, with its depth. While searching, all are leaves. */
 function branches(runs, isSearch) {
@@ -110,15 +112,9 @@ function showJobs(list, jobs, studio) {
   const now = Date.now() / 1000;
   const failed = jobs.filter((job) => ["failed", "killed"].includes(job.state) && now - job.ended < RECENT_S).slice(0, MOST_FAILED);
   const wanted = [...jobs.filter((job) => ACTIVE.includes(job.state)).reverse(), ...failed];
-  const rows = new Map([...list.children].map((row) => [row.dataset.job, row]));
-  const next = wanted.map((job) => {
-    const row = rows.get(job.id) ?? jobRow(studio);
-    row.dataset.job = job.id;
-    row.show(job);
-    return row;
-  });
-  if (next.length !== list.children.length || next.some((row, i) => list.children[i] !== row)) fill(list, next);
-  list.hidden = !next.length;
+  const rows = showRows(list, wanted, { key: ({ id }) => id, signature: ({ id }) => id, make: () => jobRow(studio) });
+  rows.forEach((row, place) => row.show(wanted[place]));
+  list.hidden = !rows.length;
 }
 
 /** Three steps for somebody who has no runs yet. */

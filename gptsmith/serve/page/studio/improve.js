@@ -1,7 +1,7 @@
 /** Improve: which models have marks to learn from, and what came of earlier ones. */
 
 import { el, fill } from "../element.js";
-import { tried } from "./data_dialogs.js";
+import { tried } from "./dialogs.js";
 import { showImprovement } from "./improve_one.js";
 import { recipeWords, stateWords } from "./improve_words.js";
 

@@ -3,7 +3,7 @@
 import { el, fill } from "../element.js";
 import { render } from "../markdown.js";
 import { forget, keep, kept } from "../memory.js";
-import { tried } from "./data_dialogs.js";
+import { tried } from "./dialogs.js";
 
 /** So few pairs have no rate yet. */
 const FEW_PAIRS = 5;

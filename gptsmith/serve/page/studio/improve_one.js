@@ -1,9 +1,11 @@
 /** One improvement: it is trained, judged blind pair by pair, and its verdict. */
 
-import { el, fill, readableSeconds } from "../element.js";
-import { confirmed, tried } from "./data_dialogs.js";
+import { el, fill, setText } from "../element.js";
+import { confirmed, tried } from "./dialogs.js";
 import { Judging } from "./improve_judging.js";
 import { readableP, recipeWords } from "./improve_words.js";
+import { progressWords } from "./jobs_list.js";
+import { progressBar } from "./progress.js";
 
 const AGAIN_MS = 1000;
 const VERDICTS = ["better", "worse", "alike", "stopped"];
@@ -17,19 +19,25 @@ export async function showImprovement(place, studio) {
 
   function update(news) {
     const { state, training, trouble, figures, is_default: isDefault, can_undo: canUndo } = news;
-    fill(title, news.run);
-    fill(about, t("improve.from_model", { model: news.model }), " ", recipeWords(news.recipe, t));
+    setText(title, news.run);
+    setText(about, `${t("improve.from_model", { model: news.model })} ${recipeWords(news.recipe, t)}`);
     if (state === "judging") {
       judging.update(news);
       known = "";
-      return;
+      return undefined;
     }
     judging.leave();
+    if (state === "training") {
+      known = "";
+      if (!trainingCard.isConnected) fill(body, trainingCard);
+      return trainingCard.show(training);
+    }
     const now = JSON.stringify([state, training, trouble, figures, isDefault, canUndo]);
-    if (now === known) return;
+    if (now === known) return undefined;
     known = now;
-    const parts = state === "training" ? trainingParts(news, studio, act) : VERDICTS.includes(state) ? verdictParts(news, studio, act) : endedParts(news, t, act);
+    const parts = VERDICTS.includes(state) ? verdictParts(news, studio, act) : endedParts(news, t, act);
     fill(body, el("section.card", { data: { state } }, parts));
+    return undefined;
   }
 
   const act = tried(studio, async (action) => {
@@ -40,22 +48,18 @@ export async function showImprovement(place, studio) {
   });
 
   fill(place, el("p", {}, el("a", { href: "#/improve" }, t("improve.all"))), title, about, body);
+  const trainingCard = cardOfTraining(t, act);
   judging.act = act;
   await api.follow(path, update, { everyMs: AGAIN_MS });
 }
 
-function trainingParts({ training }, { t }, act) {
-  const progress = training?.progress;
-  const left = progress?.seconds_left ? t("improve.time_left", { time: readableSeconds(progress.seconds_left) }) : "";
-  const bar = el("progress", { "aria-label": t("improve.state_training"), max: 1 });
-  if (progress) bar.value = progress.fraction;
-  return [
-    el("h2", {}, training?.state === "waiting" ? t("improve.waits") : t("improve.state_training")),
-    bar,
-    el("p.soft", {}, [progress?.words, left].filter(Boolean).join(" · ")),
-    el("p", {}, t("improve.training_note")),
-    el("div.row", {}, el("button", { type: "button", onclick: () => act("cancel") }, t("improve.cancel"))),
-  ];
+/** The card of the training; `show(job)` brings it up to date. */
+function cardOfTraining(t, act) {
+  const cancel = el("button", { type: "button", onclick: () => act("cancel") }, t("improve.cancel"));
+  const bar = progressBar(el("h2", {}, t("improve.state_training")), cancel, t("improve.state_training"));
+  const card = el("section.card", { data: { state: "training" } }, bar, el("p", {}, t("improve.training_note")));
+  card.show = (job) => bar.show({ words: job ? progressWords(t, job) : "", fraction: job?.progress?.fraction });
+  return card;
 }
 
 function endedParts({ state, training }, t, act) {

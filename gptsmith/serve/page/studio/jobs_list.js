@@ -1,8 +1,9 @@
 /** Jobs as rows: what they do, how far they are, and how they are stopped. */
 
-import { el, fill } from "../element.js";
+import { el, setText } from "../element.js";
+import { confirmed, tried } from "./dialogs.js";
 import { duration } from "./figures.js";
-import { confirmed, tried } from "./data_dialogs.js";
+import { progressBar } from "./progress.js";
 
 export const ACTIVE = ["waiting", "running", "stopping"];
 
@@ -10,10 +11,9 @@ export const ACTIVE = ["waiting", "running", "stopping"];
 export function jobRow(studio, { isTitled = true } = {}) {
   const { t } = studio;
   const title = el("a.run-name", { dir: "auto" });
-  const state = el("span.soft", {});
-  const bar = el("progress", { max: 1, "aria-label": t("jobs.progress") });
   const stop = el("button", { type: "button" });
-  const row = el("li.job", {}, el("div.row", {}, isTitled && title, state, el("span.space"), stop), bar);
+  const bar = progressBar(isTitled && title, stop, t("jobs.progress"));
+  const row = el("li.job", {}, bar);
   let job = null;
   stop.addEventListener("click", tried(studio, async () => {
     const isStopping = job.state === "stopping";
@@ -22,16 +22,12 @@ export function jobRow(studio, { isTitled = true } = {}) {
   }));
   row.show = (news) => {
     job = news;
-    const { progress } = job;
-    title.textContent = job.title;
+    setText(title, job.title);
     if (job.run) title.href = `#/runs/${encodeURIComponent(job.run)}`;
-    fill(state, progressWords(t, job));
-    bar.hidden = !ACTIVE.includes(job.state) || job.state === "waiting";
-    if (typeof progress?.fraction === "number") bar.value = progress.fraction;
-    else bar.removeAttribute("value");
+    bar.show({ words: progressWords(t, job), fraction: job.progress?.fraction, hasBar: ["running", "stopping"].includes(job.state) });
     stop.hidden = !ACTIVE.includes(job.state);
-    stop.textContent = t(job.state === "waiting" ? "jobs.cancel" : job.state === "stopping" ? "jobs.end" : "jobs.stop");
-    stop.setAttribute("aria-label", `${stop.textContent}: ${job.title}`);
+    setText(stop, t(job.state === "waiting" ? "jobs.cancel" : job.state === "stopping" ? "jobs.end" : "jobs.stop"));
+    stop.ariaLabel = `${stop.textContent}: ${job.title}`;
   };
   return row;
 }

@@ -1,8 +1,8 @@
 /** What can be done with a run: the same wherever it is shown. */
 
 import { el, icon } from "../element.js";
-import { askFor, openMenu } from "../popup.js";
-import { confirmed, tried } from "./data_dialogs.js";
+import { openMenu } from "../popup.js";
+import { askLine, confirmed, tried } from "./dialogs.js";
 import { ACTIVE } from "./jobs_list.js";
 
 const hasWeights = (run) => !["empty", "unreadable"].includes(run.state) && Boolean(run.num_bytes);
@@ -50,7 +50,7 @@ export async function resumeRun(studio, run, onChange) {
 }
 
 async function renameRun(studio, run, onChange) {
-  const name = await askFor(studio.t("run.newName"), { value: run.name, button: studio.t("run.rename") });
+  const name = await askLine(studio.t("run.newName"), { value: run.name, button: studio.t("run.rename"), t: studio.t });
   if (name === null || name === run.name) return;
   await studio.api.post("runs/rename", { run: run.name, name });
   onChange(name);

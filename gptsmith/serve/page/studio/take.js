@@ -1,8 +1,10 @@
 /** Take it along: copies of a run for other programs, each with its certificate, and downloads. */
 
 import { el, fill, iconButton, readableBytes } from "../element.js";
-import { confirmed, tried } from "./data_dialogs.js";
-import { ACTIVE, jobRow } from "./jobs_list.js";
+import { confirmed, tried } from "./dialogs.js";
+import { jobRow } from "./jobs_list.js";
+import { openBesides, save } from "./links.js";
+import { showRows } from "./progress.js";
 
 const EVERY_MS = 1500;
 
@@ -22,12 +24,11 @@ export async function show(place, studio) {
     el("section.card", {}, el("p.soft", {}, t("take.intro")), form),
     el("section.part", {}, el("h2", {}, t("take.copies")), copies),
     el("section.card", {}, el("div.row", {}, el("span", {}, t("take.run")), el("span.space"),
-      el("button", { type: "button", onclick: tried(studio, () => openLink(`archives/${encoded}`)) }, t("take.download")))));
+      el("button", { type: "button", onclick: tried(studio, () => save(api, `archives/${encoded}`)) }, t("take.download")))));
   let formats = {};
-  let shown = "";
 
   function showPrecisions() {
-    fill(precision, formats[format.value].map((one) => el("option", { value: one }, t(`take.${one}`))));
+    fill(precision, (formats[format.value] ?? []).map((one) => el("option", { value: one }, t(`take.${one}`))));
   }
 
   async function write(event) {
@@ -35,21 +36,11 @@ export async function show(place, studio) {
     await api.post("copies/write", { run: name, format: format.value, precision: precision.value });
   }
 
-  /** A download stays on the page; a certificate is opened beside it. */
-  async function openLink(path, isPage = false) {
-    const opened = isPage ? open("", "_blank") : null;
-    const address = await api.link(path);
-    if (opened) opened.location.replace(address);
-    else location.assign(address);
-  }
+  const titleOf = (copy) => [t(`take.${copy.format}`), t(`take.${copy.precision}`)].join(" · ");
 
   function copyRow(copy) {
-    const title = [t(`take.${copy.format}`), t(`take.${copy.precision}`)].join(" · ");
-    if (!copy.is_ready) {
-      const row = jobRow(studio);
-      row.show({ ...copy.job, title });
-      return row;
-    }
+    if (!copy.is_ready) return jobRow(studio);
+    const title = titleOf(copy);
     const path = encodeURIComponent(copy.name);
     const remove = iconButton("trash", `${t("run.delete")}: ${title}`, tried(studio, async () => {
       if (await confirmed(t("take.askDelete", { name: copy.name }), { button: t("run.delete"), t })) await api.post("copies/delete", { copy_name: copy.name });
@@ -57,8 +48,8 @@ export async function show(place, studio) {
     return el("li.run", {},
       el("div.what", {}, el("strong", {}, title), el("p.soft", { dir: "auto" }, [t("take.where", { folder: `exports/${copy.name}` }), readableBytes(copy.num_bytes)].join(" · ")),
         copy.certificate_reason && el("p.soft", {}, copy.certificate_reason)),
-      el("button", { type: "button", onclick: tried(studio, () => openLink(`copies/certificate/${path}`, true)) }, t("take.certificate", { outcome: t(`certificate.${copy.certificate}`.replace(" ", "_")) })),
-      el("button", { type: "button", onclick: tried(studio, () => openLink(`copies/download/${path}`)) }, t("take.download")), remove);
+      el("button", { type: "button", onclick: tried(studio, () => openBesides(api, `copies/certificate/${path}`)) }, t("take.certificate", { outcome: t(`certificate.${copy.certificate}`.replace(" ", "_")) })),
+      el("button", { type: "button", onclick: tried(studio, () => save(api, `copies/download/${path}`)) }, t("take.download")), remove);
   }
 
   await api.follow(`copies/of/${encoded}`, (news) => {
@@ -67,8 +58,9 @@ export async function show(place, studio) {
       fill(format, Object.keys(formats).map((one) => el("option", { value: one }, t(`take.${one}`))));
       showPrecisions();
     }
-    if (JSON.stringify(news.copies) === shown) return;
-    shown = JSON.stringify(news.copies);
-    fill(copies, news.copies.length ? news.copies.map(copyRow) : el("li.soft", {}, t("take.none")));
+    if (!news.copies.length) return fill(copies, el("li.soft", {}, t("take.none")));
+    const rows = showRows(copies, news.copies, { key: (copy) => copy.name, signature: (copy) => (copy.is_ready ? JSON.stringify(copy) : "job"), make: copyRow });
+    rows.forEach((row, place) => row.show?.({ ...news.copies[place].job, title: titleOf(news.copies[place]) }));
+    return undefined;
   }, { everyMs: EVERY_MS });
 }

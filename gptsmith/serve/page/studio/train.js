@@ -1,9 +1,13 @@
 /** Train: how long, on what, from which model; the plan and honest advice before it starts. */
 
-import { el, fill, readableCount } from "../element.js";
+import { el, fill, setText } from "../element.js";
 import { Api, paused } from "./api.js";
+import { tried } from "./dialogs.js";
+import { ACTIVE } from "./jobs_list.js";
+import { beginIn } from "./progress.js";
 import { keepWish, readWish, STOPS, stopOf, typedMinutes } from "./train_address.js";
-import { readableMinutes, readableSize, showAdvice, showPlan } from "./train_plan.js";
+import { choiceForm } from "./train_choice.js";
+import { readableMinutes, showAdvice, showPlan } from "./train_plan.js";
 import { showSettings } from "./train_settings.js";
 
 /** How long a person is at rest before the exact plan is made, and how often it is asked for. */
@@ -13,8 +17,14 @@ const KEPT_OPTIONS = ["seed", "private", "redact"];
 export async function show(place, studio) {
   const { t } = studio;
   const wish = readWish();
-  const parts = { choice: el("section.card"), time: el("section.card"), plan: el("section.card", { "aria-label": t("train.plan") }), advice: el("section.card"), settings: el("details.card", {}, el("summary", {}, el("h2", {}, t("train.settings")))), start: el("div.row") };
-  const planner = new Planner(studio, wish, parts, (id) => chooseBase(id));
+  const chooseBase = tried(studio, takeBase);
+  const choice = choiceForm(wish, t, {
+    data: (name) => { wish.data = name; showChoice(); changed(); },
+    base: chooseBase,
+    name: (name) => { wish.name = name; keepWish(wish); },
+  });
+  const parts = { choice, time: el("section.card"), plan: el("section.card", { "aria-label": t("train.plan") }), advice: el("section.card"), settings: el("details.card", {}, el("summary", {}, el("h2", {}, t("train.settings")))), start: el("div.row") };
+  const planner = new Planner(studio, wish, parts, chooseBase);
   fill(place, el("h1", {}, t("train.title")), Object.values(parts));
 
   function changed() {
@@ -23,7 +33,7 @@ export async function show(place, studio) {
     showStart();
   }
 
-  async function chooseBase(id) {
+  async function takeBase(id) {
     const wasNew = wish.base === null;
     wish.base = id;
     if (wasNew !== (id === null)) {
@@ -42,16 +52,14 @@ export async function show(place, studio) {
   }
 
   function showChoice() {
-    fill(parts.choice, ...choice(wish, collections, models, t, {
-      onData: (name) => { wish.data = name; showChoice(); changed(); },
-      onBase: chooseBase,
-      onName: (name) => { wish.name = name; keepWish(wish); },
-    }));
+    choice.show(collections, models);
   }
 
   async function showAllSettings() {
     const verb = wish.base === null ? "pretrain" : "finetune";
+    const isNewest = beginIn(parts.settings);
     const offered = await studio.api.get(`train/settings/${verb}`);
+    if (!isNewest()) return;
     for (const path of Object.keys(wish.settings)) if (!offered.settings.some((one) => one.path === path)) delete wish.settings[path];
     const isOpen = parts.settings.open || Object.keys(wish.settings).length > 0;
     const inside = el("div.inside");
@@ -60,20 +68,24 @@ export async function show(place, studio) {
     showSettings(inside, offered, wish, t, changed);
   }
 
+  const start = el("button.primary", { type: "button", onclick: begin }, t("train.start"));
+  const before = el("span.soft");
+  fill(parts.start, start, before);
+
   function showStart() {
-    const start = el("button.primary", { type: "button", disabled: !wish.data, onclick: () => begin(start) }, t("train.start"));
-    fill(parts.start, start, el("span.soft", {}, wish.data ? waiting(queue, t) : t("train.choose_data")));
+    start.disabled = !wish.data;
+    setText(before, wish.data ? waiting(queue, t) : t("train.choose_data"));
   }
 
-  async function begin(button) {
-    button.disabled = true;
+  async function begin() {
+    start.disabled = true;
     try {
       const { run } = await studio.api.post("train", { ...sent(wish), name: wish.name });
       studio.speak(t("train.started", { name: run }));
       studio.go("runs", run);
     } catch (error) {
       if (studio.signal.aborted) return;
-      button.disabled = false;
+      start.disabled = false;
       planner.trouble(error);
     }
   }
@@ -97,41 +109,9 @@ const sent = ({ data, base, minutes, options, settings }) => ({ data, minutes, o
 
 /** How many trainings come first. */
 function waiting(jobs, t) {
-  const before = jobs.filter((job) => job.lane === "train" && ["waiting", "running", "stopping"].includes(job.state)).length;
+  const before = jobs.filter((job) => job.lane === "train" && ACTIVE.includes(job.state)).length;
   return before ? t("train.after", { count: before }) : t("train.at_once");
 }
-
-/** What is learnt from, what training begins with, and what the run is called. */
-function choice(wish, collections, models, t, { onData, onBase, onName }) {
-  const known = (collections ?? []).some(({ name }) => name === wish.data);
-  const data = el("select", { id: "train-data", onchange: ({ target }) => onData(target.value) },
-    el("option", { value: "", selected: !wish.data }, t("train.choose")),
-    (collections ?? []).map((one) => el("option", { value: one.name, selected: one.name === wish.data }, `${one.name} · ${readableSize(one.num_bytes)}`)),
-    wish.data && !known && el("option", { value: wish.data, selected: true }, wish.data));
-  const path = el("input", { id: "train-path", value: known ? "" : wish.data, placeholder: "texts/", dir: "auto", autocomplete: "off", spellcheck: false, onchange: ({ target }) => target.value.trim() && onData(target.value.trim()) });
-  const usable = (models ?? []).filter((one) => !one.problem && one.kind !== "classifier");
-  const group = (label, members) => members.length > 0 && el("optgroup", { label }, members.map((one) => el("option", { value: one.id, selected: one.id === wish.base }, described(one, t))));
-  const base = el("select", { id: "train-base", onchange: ({ target }) => onBase(target.value || null) },
-    el("option", { value: "", selected: wish.base === null }, t("train.nothing")),
-    wish.base !== null && !usable.some((one) => one.id === wish.base) && el("option", { value: wish.base, selected: true }, wish.base),
-    group(t("train.runs"), usable.filter((one) => one.place === "runs")),
-    group(t("train.found"), usable.filter((one) => one.place !== "runs")));
-  const broken = (models ?? []).filter((one) => one.problem);
-  return [
-    el("div.choices", {},
-      el("label", { htmlFor: "train-data" }, t("train.learn_from"), data),
-      el("label", { htmlFor: "train-path" }, t("train.or_path"), path),
-      el("label", { htmlFor: "train-base" }, t("train.begin"), base),
-      el("label", { htmlFor: "train-name" }, t("train.name"), el("input", { id: "train-name", value: wish.name, dir: "auto", maxLength: 80, placeholder: t("train.name_usual"), autocomplete: "off", onchange: ({ target }) => onName(target.value.trim()) }))),
-    collections?.length === 0 && !wish.data && el("p.soft", {}, el("a", { href: "#/data" }, t("train.add_data"))),
-    models === null && el("p.soft", { role: "status" }, t("train.looking")),
-    broken.length > 0 && el("details", {}, el("summary.soft", {}, t("train.broken", { count: broken.length })),
-      el("ul.plan-said", {}, broken.map((one) => el("li.soft", { dir: "auto" }, `${one.name}: ${one.problem}`)))),
-  ];
-}
-
-/** A model in a line: name, size, licence. */
-const described = ({ name, num_parameters: size, licence, kind }, t) => [name, readableCount(Number(size.toPrecision(3))), t(`train.kind_${kind}`), licence].filter(Boolean).join(" · ");
 
 /** The dial: a slider with sensible stops, and a time as it is typed. */
 function showTime(place, wish, t, onChange) {
@@ -171,6 +151,9 @@ class Planner {
 
   shown(known) {
     this.job = known.job ?? null;
+    const news = JSON.stringify([known, this.modelsAreKnown]);
+    if (news === this.known) return;
+    this.known = news;
     showPlan(this.parts.plan, known, this.t, () => this.stop());
     // To fetch a model is no advice while those on this machine are still looked for.
     const advice = known.advice.filter(({ code }) => this.modelsAreKnown || !code.startsWith("get_for_"));

@@ -1,6 +1,6 @@
 /** The plan of a training: its figures, how sure they are, and the advice. */
 
-import { el, fill, icon, readableCount } from "../element.js";
+import { el, fill, icon, readableBytes, readableCount } from "../element.js";
 
 /** Minutes for people: 45 s, 10 min, 1 h 30 min. */
 export function readableMinutes(minutes, t) {
@@ -9,15 +9,6 @@ export function readableMinutes(minutes, t) {
   if (whole < 60) return t("train.minutes", { count: Number(minutes.toFixed(minutes < 10 ? 1 : 0)) });
   const [hours, rest] = [Math.floor(whole / 60), whole % 60];
   return rest ? t("train.hours_minutes", { hours, minutes: rest }) : t("train.hours", { count: hours });
-}
-
-/** Bytes for people: 950 bytes, 12.3 kB, 1.5 GB. */
-export function readableSize(bytes) {
-  const units = ["bytes", "kB", "MB", "GB", "TB"];
-  let place = 0;
-  let size = bytes;
-  while (size >= 999.5 && place < units.length - 1) { size /= 1000; place += 1; }
-  return `${place === 0 ? Math.round(size) : Number(size.toPrecision(3))} ${units[place]}`;
 }
 
 /** Shows what is known of a plan; `onStop` stops the job that makes it exact. */
@@ -36,8 +27,8 @@ function figures({ figures: found, free_bytes: free, state }, t) {
   const rows = [
     ["time", found.seconds && `${about}${readableMinutes(found.seconds / 60, t)}`],
     ["memory", found.peak_memory_bytes && (free
-      ? t("train.memory_of", { needed: `${about}${readableSize(found.peak_memory_bytes)}`, free: readableSize(free) })
-      : `${about}${readableSize(found.peak_memory_bytes)}`)],
+      ? t("train.memory_of", { needed: `${about}${readableBytes(found.peak_memory_bytes)}`, free: readableBytes(free) })
+      : `${about}${readableBytes(found.peak_memory_bytes)}`)],
     ["parameters", found.num_parameters && `${about}${readableCount(rounded(found.num_parameters, state))}`],
     ["tokens", found.num_tokens && `${about}${readableCount(rounded(found.num_tokens, state))}`],
     ["passes", found.epochs && `${about}${Number(found.epochs.toPrecision(2))}`],

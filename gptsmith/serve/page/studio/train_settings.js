@@ -46,7 +46,9 @@ export function showSettings(place, { settings, presets, tokenizers }, wish, t, 
   function row(one) {
     const change = (value) => {
       set(wish.settings, one.path, value);
-      if (one.path.endsWith(".kind")) list();
+      if (!one.path.endsWith(".kind")) return;
+      list();
+      document.getElementById(id)?.focus({ preventScroll: true });
     };
     const id = `set-${one.path}`;
     const name = one.path.slice(one.group.length + 1);
