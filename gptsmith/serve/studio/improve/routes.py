@@ -29,7 +29,7 @@ class JudgeRequest(Schema):
     """Which answer of a pair is better."""
 
     improvement: str
-    pair: int
+    pair: Annotated[int, Field(ge=0, le=2**53)]
     choice: Literal["first", "second", "same"]
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from gptsmith.base.errors import UserError
@@ -33,7 +34,7 @@ LOOK_EVERY_S = 0.25
 IDLE_LOOK_EVERY_S = 5.0
 MAX_LISTED = 200
 MAX_KEPT = 500
-"""How many jobs that have ended are remembered."""
+"""How many jobs of a lane that have ended are remembered."""
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -263,9 +264,9 @@ class Jobs:
                     connection.execute("DELETE FROM job_listeners WHERE job = ? AND name = ?", (row["id"], row["name"]))
 
     def _forget_old(self) -> None:
-        """Removes the oldest jobs that have ended, where there are many."""
-        ended = "SELECT id FROM jobs WHERE state NOT IN (?, ?) ORDER BY number DESC LIMIT -1 OFFSET ?"
-        for row in self._database.rows(ended, *ACTIVE, MAX_KEPT):
+        """Removes the oldest jobs of each lane that have ended, where there are many."""
+        ended = "SELECT id FROM jobs WHERE lane = ? AND state NOT IN (?, ?) ORDER BY number DESC LIMIT -1 OFFSET ?"
+        for row in chain.from_iterable(self._database.rows(ended, lane, *ACTIVE, MAX_KEPT) for lane in LANES):
             if (self._place.jobs / row["id"]).exists():
                 remove(self._place.jobs / row["id"])
             with self._database.transaction() as connection:
