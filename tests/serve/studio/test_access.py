@@ -47,14 +47,15 @@ def test_every_number_that_is_sent_fits_in_the_database() -> None:
         if isinstance(schema, dict):
             if schema.get("type") == "integer":
                 yield schema
-            schema = list(schema.values())
+            # The options of a verb are words of its command line, and in no database.
+            schema = [part for name, part in schema.items() if name != "options"]
         for part in schema if isinstance(schema, list) else ():
             yield from whole_numbers(part)
 
     for route in STUDIO_ROUTES:
         if route.path.startswith("/studio/") and route.request_schema is not None:
             for number in whole_numbers(route.request_schema.model_json_schema()):
-                assert "options" in str(number.get("title", "options")) or number.get("maximum", 2**64) < 2**63, route
+                assert number.get("maximum", 2**64) < 2**63, route
 
 
 def test_a_number_of_a_query_is_one(studio: Opened) -> None:

@@ -53,9 +53,8 @@ async def export(state: StudioState, request: Request) -> Response:
         raise refused("objective", f"must be one of {', '.join(SHAPES)}")
     model, with_thumbs = query.get("model") or None, query.get("with_thumbs") == "yes"
     records = state.studio.marks.examples(objective, model=model, with_thumbs=with_thumbs)
-    content = await asyncio.to_thread(
-        lambda: "".join(json_text(record, ensure_ascii=False) + "\n" for record in records)
-    )
+    lines = (json_text(record, ensure_ascii=False) + "\n" for record in records)
+    content = await asyncio.to_thread("".join, lines)
     headers = {"Content-Disposition": f'attachment; filename="marks-{objective}.jsonl"'}
     return Response(content, media_type="application/jsonl", headers=headers)
 
