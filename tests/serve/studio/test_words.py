@@ -29,3 +29,10 @@ def test_languages_have_the_same_names_and_gaps() -> None:
 def test_each_name_that_a_page_uses_is_there() -> None:
     used = {name for file in STUDIO.glob("*.js") for name in USED.findall(file.read_text(encoding="utf-8"))}
     assert used <= words("en").keys()
+
+
+def test_chinese_sentences_have_chinese_punctuation() -> None:
+    for name, text in words("zh").items():
+        if re.search(r"[\u4e00-\u9fff]", text):
+            narrow = re.search(r"[,;:?!()]|[\u4e00-\u9fff）}]\.", text)
+            assert not narrow, f"{name} has {narrow and narrow[0]!r}, which is full width in Chinese: {text}"
