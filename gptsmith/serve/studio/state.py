@@ -14,6 +14,7 @@ from gptsmith.serve.state import State
 from gptsmith.serve.studio.data.state import Data
 from gptsmith.serve.studio.database import Database
 from gptsmith.serve.studio.default_model import DefaultModel
+from gptsmith.serve.studio.documents.searched import Searched
 from gptsmith.serve.studio.improve.beginning import sweep
 from gptsmith.serve.studio.improve.improvements import Improvements
 from gptsmith.serve.studio.improve.writing import PairWriter
@@ -38,6 +39,7 @@ class Studio:
         tickets: let a browser open one address by a link, which carries no token.
         default_model: answers where none was chosen.
         data: collections of texts.
+        searched: those collections that are searched while a person talks.
         jobs: what runs in processes of its own.
         runs: the folders of models that were made.
         run_changes: what people do with them.
@@ -54,6 +56,7 @@ class Studio:
     tickets: Tickets = field(default_factory=Tickets)
     default_model: DefaultModel = field(init=False)
     data: Data = field(init=False)
+    searched: Searched = field(init=False)
     jobs: Jobs = field(init=False)
     runs: Runs = field(init=False)
     run_changes: RunChanges = field(init=False)
@@ -72,6 +75,7 @@ class Studio:
         self.runs = Runs(self.place, self.default_model, self.jobs)
         self.copies = Copies(self.place, self.jobs, self.runs)
         self.data = Data(self.place, self.database, self.jobs)
+        self.searched = Searched(self.data.collections)
         self.marks = Marks(self.database)
         self.improvements = Improvements(self.database, self.jobs)
         self.pair_writer = PairWriter(self.improvements)
@@ -89,6 +93,7 @@ class Studio:
 
     def end_reading(self) -> None:
         """Ends the reading of files, and the waiting for it."""
+        self.searched.close()
         self.data.close()
         self._waiting.shutdown(wait=True, cancel_futures=True)
 

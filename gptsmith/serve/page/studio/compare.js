@@ -11,7 +11,7 @@ const TEMPERATURE = { name: "temperature", off: 1, min: 0, max: 2, step: 0.05 };
 export class Compare {
   constructor() {
     this.chosen = { isOn: false, isBlind: true, ...keptValue("localStorage", KEPT) };
-    this.strip = el("div.compare", { role: "group", "aria-label": t("talk.compare") });
+    this.strip = el("div.strip", { role: "group", "aria-label": t("talk.compare") });
   }
 
   /** The button of the bar; below the bar is what can be chosen while it is pressed. */
