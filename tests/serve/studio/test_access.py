@@ -107,6 +107,9 @@ def test_one_studio_a_folder_and_its_token_stays(tmp_path: Path) -> None:
     with opened(tmp_path) as again:
         assert again.token == token
     own = tmp_path / ".studio"
+    (own / "token").write_text("")
+    with opened(tmp_path) as again:
+        assert len(again.token) >= 32
     own.chmod(0o755)
     Place(tmp_path)
     for path in (own, own / "token", own / "server.json", own / "studio.sqlite"):

@@ -44,11 +44,12 @@ class RunChanges:
             ApiError: there is no such run.
             UserError: it has ended, or is being trained.
         """
-        row = self._runs.row(name)
-        if not row["can_resume"]:
-            raise UserError(f"{name} cannot be resumed: it is {str(row['state']).replace('_', ' ')}")
-        arguments = ["--resume", f"{RUNS}/{name}", "--json"]
-        return self._jobs.add(row["made_by"], arguments, title=name, run=name)
+        with self._lock:  # of two pages that ask at once, one is refused
+            row = self._runs.row(name)
+            if not row["can_resume"]:
+                raise UserError(f"{name} cannot be resumed: it is {str(row['state']).replace('_', ' ')}")
+            arguments = ["--resume", f"{RUNS}/{name}", "--json"]
+            return self._jobs.add(row["made_by"], arguments, title=name, run=name)
 
     def rename(self, name: str, new: str) -> None:
         """Gives a run another name, which all that was made from it and all that the studio knows of it then says. It
