@@ -166,6 +166,13 @@ def test_the_newest_question_counts_and_a_silent_studio_is_told(studio: Opened, 
     expect(page.get_by_role("alert")).to_contain_text("does not answer")
     page.unroute("**/studio/api/improve")
     expect(page.get_by_role("alert")).to_have_count(0)
+    # So is one that hangs.
+    page.evaluate("globalThis.patient = AbortSignal.timeout.bind(AbortSignal); AbortSignal.timeout = () => patient(200)")
+    page.route("**/studio/api/improve", lambda route: None)
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    page.evaluate("AbortSignal.timeout = patient")
+    page.unroute("**/studio/api/improve")
+    expect(page.get_by_role("alert")).to_have_count(0)
     # A name from right to left stands apart in its sentence; others are as they are.
     said = "async (name) => (await import('./page/studio/words.js')).t('home.from', { name })"
     assert page.evaluate(said, "שלום (1)") == "Made from \u2068שלום (1)\u2069"

@@ -8,6 +8,8 @@ const BASE = new URL("../..", import.meta.url);
 const TOKEN = "token";
 /** How long a page that cannot reach the studio waits before it tries again. */
 const AGAIN_MS = 2000;
+/** How long a studio may take to answer a question; one that hangs is as one that is away. */
+const PATIENCE_MS = 60_000;
 
 /** Takes the token out of the address that the studio printed, and keeps it; whether there was one. */
 export function enter() {
@@ -78,14 +80,19 @@ export class Api {
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
     const sent = token();
     const headers = { Authorization: `Bearer ${sent}`, ...(type && { "Content-Type": type }) };
-    let answer;
+    const signals = [this.signal, method === "GET" && AbortSignal.timeout(PATIENCE_MS)].filter(Boolean);
+    const signal = AbortSignal.any(signals);
+    let answer, told;
     try {
-      answer = await fetch(url, { method, headers, body, signal: this.signal, cache: "no-store" });
+      answer = await fetch(url, { method, headers, body, signal, cache: "no-store" });
+      told = await answer.json().catch((error) => {
+        if (signal.aborted) throw error;
+        return {};
+      });
     } catch (error) {
       if (this.signal?.aborted) throw error;
       throw new ServerError("gone", t("trouble.gone"));
     }
-    const told = await answer.json().catch(() => ({}));
     if (answer.ok) return told;
     if (answer.status === 401) {
       if (sent === token()) forget("localStorage", TOKEN); // another tab may have a newer one
