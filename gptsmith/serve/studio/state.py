@@ -33,6 +33,7 @@ class Studio:
     """What a studio works on.
 
     Attributes:
+        device: where models are loaded and trained.
         tickets: let a browser open one address by a link, which carries no token.
         data: collections of texts.
         jobs: what runs in processes of its own.
@@ -48,6 +49,7 @@ class Studio:
 
     place: Place
     database: Database
+    device: str = "auto"
     tickets: Tickets = field(default_factory=Tickets)
     data: Data = field(init=False)
     jobs: Jobs = field(init=False)
@@ -71,7 +73,7 @@ class Studio:
         self.marks = Marks(self.database)
         self.improvements = Improvements(self.database, self.jobs)
         self.pair_writer = PairWriter(self.improvements)
-        self.training = Training(self.place, self.database, self.jobs, self.data)
+        self.training = Training(self.place, self.database, self.jobs, self.data, self.device)
 
     async def when_read(self, work: Callable[[], T]) -> T:
         """The result of a function that may wait until files are read. It has one of a few threads for that, so that

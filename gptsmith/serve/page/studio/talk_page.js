@@ -55,7 +55,7 @@ Object.assign(extra, {
   bar: (app) => compare.show(app),
   more: (app, node) => marks.more(app.conversation, node),
   edited: (app, node, made) => marks.edited(app.conversation, node, made),
-  waitsFor: (conversation) => (waitingPair(conversation) ? t("talk.choose_first") : ""),
+  waitsFor: (conversation) => (waitingPair(conversation) ? t(conversation.mode === "text" ? "talk.choose_text" : "talk.choose_first") : ""),
   shown: (app) => {
     shownApp = app;
     const duel = duelOf(app);
@@ -67,7 +67,7 @@ Object.assign(extra, {
   },
   write: async (app, parentId) => {
     const { conversation } = app;
-    if (!compare.chosen.isOn || conversation.mode !== "chat" || parentId === null) return false;
+    if (!compare.chosen.isOn || parentId === null) return false;
     newPair(conversation, parentId, compare.sides(app), compare.chosen.isBlind);
     await duelOf(app).run();
     return true;
