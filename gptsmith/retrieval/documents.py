@@ -72,6 +72,16 @@ class Source:
         return ", ".join(filter(None, (f"{self.file}{line}", " > ".join(self.headings))))
 
 
+def _roots(sources: Sequence[Path]) -> list[str]:
+    """Where folders are, in an order that does not depend on how they were named."""
+    return sorted({str(source.resolve()) for source in sources})
+
+
+def index_folder(sources: Sequence[Path]) -> Path:
+    """The folder in the cache that has, or will have, the index of some folders (or files)."""
+    return default_cache() / FOLDERS["documents"] / key_of(_roots(sources), source_sha256(gptsmith.retrieval))
+
+
 class Documents:
     """Some folders (or files), and the index of their passages, which follows them as they change.
 
@@ -90,13 +100,10 @@ class Documents:
         """
         self._sources = [Path(source).expanduser().resolve() for source in sources]
         found = discover(self._sources)
-        roots = sorted(map(str, self._sources))
-        self.folder = private_folder(
-            default_cache() / FOLDERS["documents"] / key_of(roots, source_sha256(gptsmith.retrieval))
-        )
+        self.folder = private_folder(index_folder(self._sources))
         self._hold = Hold(self.folder)
         mark_used(self.folder)
-        write_json(self.folder / MANIFEST, {"made_from": few_names(roots)})
+        write_json(self.folder / MANIFEST, {"made_from": few_names(_roots(self._sources))})
         self.index = Index(self.folder / DATABASE)
         self.skipped: dict[str, str] = {}
         self._lock, self._looking = threading.Lock(), threading.Thread()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from gptsmith.retrieval.documents import Documents, Source
+from gptsmith.retrieval.documents import Source
 from gptsmith.retrieval.quotation import quoted_turn, shortened
 from gptsmith.retrieval.terms import question_terms
 
@@ -16,6 +16,13 @@ FEW_TERMS = 2
 """A question with fewer words of its own is looked up with the one before it."""
 
 M = TypeVar("M", bound=Mapping[str, Any])
+
+
+class Searchable(Protocol):
+    """Documents in which questions are looked up."""
+
+    def search(self, question: str) -> list[Source]:
+        """The passages that answer a question best; none if none does."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Grounding:
 
 
 def ground(
-    documents: Documents,
+    documents: Searchable,
     messages: Sequence[M],
     count: Callable[[Sequence[M]], int],
     limit: int,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gptsmith.retrieval.documents import Documents
+from gptsmith.retrieval.documents import Documents, Source
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.json_slices import json_bytes
 from gptsmith.serve.state import State
@@ -47,7 +48,15 @@ async def get_passage(state: State, request: Request) -> Response:
         ApiError: there is none of that id, or no documents are served.
     """
     documents, id_ = _documents(state), request.path_params["name"]
-    found = await state.models.run_on_reader(lambda: documents.passage(id_))
+    return passage_response(await state.models.run_on_reader(lambda: documents.passage(id_)), id_)
+
+
+def passage_response(found: Sequence[Source], id_: str) -> Response:
+    """The passage of an id, among its neighbours.
+
+    Raises:
+        ApiError: it is not there.
+    """
     passage = next((one for one in found if one.id == id_), None)
     if passage is None:
         raise ApiError(404, "this passage is gone: its file was changed or deleted", code="not_found")

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from gptsmith.generate.request import Request
-from gptsmith.retrieval.grounding import Grounding, ground
+from gptsmith.retrieval.grounding import Grounding, Searchable, ground
 from gptsmith.serve.chat.answer import AnswerParser, Part, whole_answer
 from gptsmith.serve.chat.generation import GenerationJob
 from gptsmith.serve.chat.messages import chat_prompt, flatten_messages, takes_calls, with_call_ids
@@ -73,7 +73,7 @@ class ChatJob(GenerationJob):
         self.messages, self.max_tokens, self.seed, self.toolset = messages, max_tokens, seed, toolset
         self.num_sequences = self.sequences_per_prompt = num_sequences
         self.top_logprobs, self.truncates, self.continues_last = top_logprobs, truncates, continues_last
-        self.documents = served.documents if uses_documents else None
+        self.documents: Searchable | None = served.documents if uses_documents else None
         self.grounding: Grounding | None = None
         self.with_calls = takes_calls(template, messages) and not (toolset is not None and toolset.has_custom)
         form = template.call_form if self.with_calls else None

@@ -12,6 +12,8 @@ export const extra = {
   write: async () => false,
   /** Called with a message of the model and another version of it, which a person has written. */
   edited: () => {},
+  /** More fields of a request for an answer. */
+  fields: () => ({}),
   /** Why nothing can be sent now, or "". */
   waitsFor: () => "",
 };

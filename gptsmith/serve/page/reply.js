@@ -1,5 +1,6 @@
 /** One text being written into a conversation: what is sent, what comes, and how it ends. */
 
+import { extra } from "./extra.js";
 import { fields } from "./sampling.js";
 import { ServerError, tokenize, write } from "./server.js";
 import { path } from "./tree.js";
@@ -113,7 +114,7 @@ export class Reply {
     const bias = settings.bias?.length && (await this.bias(settings.bias));
     const sent = { model: model.name, truncation: "auto", ...fields(model, mode, settings), ...(bias && { logit_bias: bias }) };
     if (mode === "text") return { ...sent, prompt: this.upTo(true).map(({ text }) => text).join("") };
-    return { ...sent, messages: this.turns(this.upTo(goesOn)), ...(goesOn && { continue_final_message: true }) };
+    return { ...sent, ...extra.fields(), messages: this.turns(this.upTo(goesOn)), ...(goesOn && { continue_final_message: true }) };
   }
 
   /** The tokens of this model that are to be likelier or less likely. */

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gptsmith.serve.routes import ROUTES
 from gptsmith.serve.studio import pages, talk
 from gptsmith.serve.studio.data import routes as data
+from gptsmith.serve.studio.documents import routes as documents
 from gptsmith.serve.studio.improve import routes as improve
 from gptsmith.serve.studio.jobs import routes as jobs
 from gptsmith.serve.studio.marks import routes as marks
@@ -15,6 +16,7 @@ from gptsmith.serve.studio.train import routes as train
 STUDIO_ROUTES = (
     *pages.ROUTES,
     *data.ROUTES,
+    *documents.ROUTES,
     *jobs.ROUTES,
     *marks.ROUTES,
     *runs.ROUTES,

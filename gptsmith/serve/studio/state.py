@@ -13,6 +13,7 @@ from typing import TypeVar
 from gptsmith.serve.state import State
 from gptsmith.serve.studio.data.state import Data
 from gptsmith.serve.studio.database import Database
+from gptsmith.serve.studio.documents.searched import Searched
 from gptsmith.serve.studio.improve.improvements import Improvements
 from gptsmith.serve.studio.improve.writing import PairWriter
 from gptsmith.serve.studio.jobs.queue import Jobs
@@ -36,6 +37,7 @@ class Studio:
         device: where models are loaded and trained.
         tickets: let a browser open one address by a link, which carries no token.
         data: collections of texts.
+        searched: those collections that are searched while a person talks.
         jobs: what runs in processes of its own.
         runs: the folders of models that were made.
         run_changes: what people do with them.
@@ -52,6 +54,7 @@ class Studio:
     device: str = "auto"
     tickets: Tickets = field(default_factory=Tickets)
     data: Data = field(init=False)
+    searched: Searched = field(init=False)
     jobs: Jobs = field(init=False)
     runs: Runs = field(init=False)
     run_changes: RunChanges = field(init=False)
@@ -70,6 +73,7 @@ class Studio:
         self.run_changes = RunChanges(self.place, self.database, self.jobs, self.runs)
         self.copies = Copies(self.place, self.jobs, self.runs)
         self.data = Data(self.place, self.database, self.jobs)
+        self.searched = Searched(self.data.collections)
         self.marks = Marks(self.database)
         self.improvements = Improvements(self.database, self.jobs)
         self.pair_writer = PairWriter(self.improvements)
@@ -82,6 +86,7 @@ class Studio:
 
     def end_reading(self) -> None:
         """Ends the reading of files, and the waiting for it."""
+        self.searched.close()
         self.data.close()
         self._waiting.shutdown(wait=True, cancel_futures=True)
 

@@ -14,7 +14,7 @@ const able = ({ models, conversation }) => models.filter(({ kind }) => conversat
 export class Compare {
   constructor() {
     this.chosen = { isOn: false, isBlind: true, ...keptValue("localStorage", KEPT) };
-    this.strip = el("div.compare", { role: "group", "aria-label": t("talk.compare") });
+    this.strip = el("div.strip", { role: "group", "aria-label": t("talk.compare") });
   }
 
   /** The button of the bar; below the bar is what can be chosen while it is pressed. */

@@ -10,6 +10,7 @@ import { path } from "../tree.js";
 import { Api, token } from "./api.js";
 import { Compare } from "./compare.js";
 import { Duel, newPair, waitingPair } from "./duel.js";
+import { TalkDocuments } from "./talk_documents.js";
 import { TalkMarks } from "./talk_marks.js";
 import { showTop } from "./top.js";
 import { t } from "./words.js";
@@ -33,6 +34,8 @@ const marks = new TalkMarks(api, {
   },
 });
 
+const documents = new TalkDocuments(api, () => shownApp?.showSend());
+
 /** Shows below the answers what is known of their marks now. */
 function refresh(app) {
   app.thread.setWriting(app.thread.writing);
@@ -52,10 +55,15 @@ function duelOf(app) {
 
 Object.assign(extra, {
   firstModel: () => defaultModel,
-  bar: (app) => compare.show(app),
+  bar: (app) => [compare.show(app), documents.show(app)],
   more: (app, node) => marks.more(app.conversation, node),
   edited: (app, node, made) => marks.edited(app.conversation, node, made),
-  waitsFor: (conversation) => (waitingPair(conversation) ? t(conversation.mode === "text" ? "talk.choose_text" : "talk.choose_first") : ""),
+  fields: () => documents.fields(),
+  waitsFor: (conversation) => {
+    const isText = conversation.mode === "text";
+    if (waitingPair(conversation)) return t(isText ? "talk.choose_text" : "talk.choose_first");
+    return isText ? "" : documents.waitsFor();
+  },
   shown: (app) => {
     shownApp = app;
     const duel = duelOf(app);

@@ -387,6 +387,12 @@ export const EN = {
   "talk.with": "With",
   "talk.temperature": "Its temperature",
   "talk.blind": "Hide names until you choose",
+  "talk.documents": "Documents",
+  "talk.documents_help": "Look up each question in your documents",
+  "talk.search_in": "Search in",
+  "talk.no_documents": "There are no documents yet: add them in",
+  "talk.reading": "Reading your documents … {percent} %",
+  "talk.cancel_reading": "Cancel",
 
   // marks.js
   "marks.title": "Your marks",

@@ -387,6 +387,12 @@ export const ZH = {
   "talk.with": "对比模型",
   "talk.temperature": "其温度",
   "talk.blind": "选择之前隐藏名称",
+  "talk.documents": "文档",
+  "talk.documents_help": "在您的文档中查找每个问题",
+  "talk.search_in": "查找范围",
+  "talk.no_documents": "还没有文档，可以在此添加：",
+  "talk.reading": "正在读取您的文档… {percent} %",
+  "talk.cancel_reading": "取消",
 
   // marks.js
   "marks.title": "您的标注",

@@ -38,6 +38,7 @@ async def rename(state: StudioState, body: schemas.Rename, _: LogFields) -> Resp
 
 async def delete(state: StudioState, body: schemas.Named, _: LogFields) -> Response:
     """Deletes a collection."""
+    await asyncio.to_thread(state.studio.searched.forget, await collection_named(state, body.name))
     await asyncio.to_thread(state.studio.data.delete, body.name)
     return JSONResponse({})
 

@@ -78,7 +78,7 @@ def test_a_plan_that_failed_says_why_and_is_tried_again_when_it_is_wanted_again(
     ("wish", "message"),
     [
         ({"data": "../outside"}, "outside of"),
-        ({"data": ".studio/token"}, "no such collection"),
+        ({"data": ".studio/token"}, "the studio's own"),
         ({"data": "nothing"}, "no such collection"),
         ({"base": "../elsewhere"}, "not among the models"),
         ({"settings": {"train.batch_size": "0"}}, "train.batch_size: must be greater than 0"),

@@ -1,0 +1,1 @@
+"""Collections that are searched while a person talks."""
