@@ -31,6 +31,12 @@ const MAX_SPOKEN = 2000;
 
 const place = (id) => document.getElementById(id);
 
+/** Why nothing is written yet. */
+function waitWords({ busySeconds, isLoading, model, node }) {
+  if (busySeconds) return `The model is busy. Retrying in ${busySeconds} s.`;
+  return isLoading && !node.text ? `${model.name} is being loaded. This may take a while.` : "";
+}
+
 class App {
   constructor(store) {
     Object.assign(this, { store, models: [], replies: new Map(), words: "", isFollowing: true });
@@ -149,7 +155,7 @@ class App {
     const { conversation, model } = this;
     const isEmpty = !conversation.roots.length;
     const names = this.models.map(({ name, kind, state }) =>
-      el("option", { value: name, selected: name === model.name, disabled: conversation.mode === "chat" && kind === "base" && !isEmpty }, state === "loaded" ? name : `${name} (${state})`));
+      el("option", { value: name, selected: name === model.name, disabled: conversation.mode === "chat" && kind === "base" && !isEmpty }, ["loading", "failed"].includes(state) ? `${name} (${state})` : name));
     const chooser = this.models.length > 1
       ? el("select", { "aria-label": "Model", id: "model", onchange: ({ target }) => this.take(target.value) }, names)
       : el("span.model", { title: nature(model) }, model.name);
@@ -516,7 +522,7 @@ class App {
     if (NARROW.matches) this.closeWhy();
     let isAsked = false;
     const reply = new Reply(this.model, conversation, node, (seconds) => {
-      reply.wait = seconds ? `The model is busy. Retrying in ${seconds} s.` : "";
+      reply.busySeconds = seconds;
       this.library.keepSoon(conversation);
       if (isAsked) return;
       isAsked = true;
@@ -526,7 +532,7 @@ class App {
     const { isLoading } = reply;
     const written = reply.run();
     this.showThread();
-    if (isLoading) this.thread.update(node, `${reply.model.name} is being loaded. This may take a while.`);
+    if (isLoading) this.thread.update(node, waitWords(reply));
     this.follow();
     this.library.keep(conversation);
     await written;
@@ -544,7 +550,7 @@ class App {
 
   grown(reply) {
     if (this.conversation !== reply.conversation || this.reply !== reply) return;
-    this.thread.update(reply.node, reply.wait);
+    this.thread.update(reply.node, waitWords(reply));
     this.follow();
   }
 

@@ -52,7 +52,7 @@ class Place:
     def token(self) -> str:
         """What the page says to be let in; the same at every start, so that pages that are open stay so."""
         path = self.own / "token"
-        if not path.is_file():
+        if not path.is_file() or path.stat().st_size < TOKEN_BYTES:  # nobody is let in by an empty one
             write_atomically(path, secrets.token_urlsafe(TOKEN_BYTES), private=True)
         return path.read_text(encoding="ascii").strip()
 

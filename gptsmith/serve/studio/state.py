@@ -13,7 +13,9 @@ from typing import TypeVar
 from gptsmith.serve.state import State
 from gptsmith.serve.studio.data.state import Data
 from gptsmith.serve.studio.database import Database
+from gptsmith.serve.studio.default_model import DefaultModel
 from gptsmith.serve.studio.documents.searched import Searched
+from gptsmith.serve.studio.improve.beginning import sweep
 from gptsmith.serve.studio.improve.improvements import Improvements
 from gptsmith.serve.studio.improve.writing import PairWriter
 from gptsmith.serve.studio.jobs.queue import Jobs
@@ -36,6 +38,7 @@ class Studio:
     Attributes:
         device: where models are loaded and trained.
         tickets: let a browser open one address by a link, which carries no token.
+        default_model: answers where none was chosen.
         data: collections of texts.
         searched: those collections that are searched while a person talks.
         jobs: what runs in processes of its own.
@@ -53,6 +56,7 @@ class Studio:
     database: Database
     device: str = "auto"
     tickets: Tickets = field(default_factory=Tickets)
+    default_model: DefaultModel = field(init=False)
     data: Data = field(init=False)
     searched: Searched = field(init=False)
     jobs: Jobs = field(init=False)
@@ -69,14 +73,19 @@ class Studio:
     def __post_init__(self) -> None:
         self._waiting = ThreadPoolExecutor(NUM_WAITING, "waiting")
         self.jobs = Jobs(self.database, self.place)
-        self.runs = Runs(self.place, self.database, self.jobs)
-        self.run_changes = RunChanges(self.place, self.database, self.jobs, self.runs)
+        self.default_model = DefaultModel(self.database)
+        self.runs = Runs(self.place, self.default_model, self.jobs)
         self.copies = Copies(self.place, self.jobs, self.runs)
         self.data = Data(self.place, self.database, self.jobs)
         self.searched = Searched(self.data.collections)
         self.marks = Marks(self.database)
         self.improvements = Improvements(self.database, self.jobs)
         self.pair_writer = PairWriter(self.improvements)
+        followers = (
+            self.copies.renamed, self.default_model.renamed, self.improvements.renamed, self.jobs.renamed,
+            self.marks.renamed,
+        )  # fmt: skip
+        self.run_changes = RunChanges(self.place, self.database, self.jobs, self.runs, followers)
         self.training = Training(self.place, self.database, self.jobs, self.data, self.device)
 
     async def when_read(self, work: Callable[[], T]) -> T:
@@ -91,7 +100,9 @@ class Studio:
         self._waiting.shutdown(wait=True, cancel_futures=True)
 
     def start(self) -> None:
-        """Goes on with what it has to do."""
+        """Goes on with what it has to do, and with what a studio that was killed had not done."""
+        self.run_changes.finish()
+        sweep(self.place, self.improvements)
         self.jobs.start()
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ async def page(state: StudioState, _: Request) -> Response:
 
 async def settings(state: StudioState, _: Request) -> Response:
     """The model that conversations begin with; null if none was chosen."""
-    return JSONResponse({"default_model": await asyncio.to_thread(state.studio.improvements.default)})
+    return JSONResponse({"default_model": await asyncio.to_thread(state.studio.default_model.name)})
 
 
 ROUTES = (

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import expect
@@ -38,6 +40,30 @@ def test_no_address_is_let_in_as_another_one(studio: Opened) -> None:
             if chosen is not None:
                 assert find_route(STUDIO_ROUTES, method, path) is chosen, (method, path)
     assert studio.ask("DELETE", "/studio/api/marks/export", token="x" * 32).status == 401
+
+
+def test_every_number_that_is_sent_fits_in_the_database() -> None:
+    def whole_numbers(schema: Any) -> Iterator[Any]:
+        if isinstance(schema, dict):
+            if schema.get("type") == "integer":
+                yield schema
+            # The options of a verb are words of its command line, and in no database.
+            schema = [part for name, part in schema.items() if name != "options"]
+        for part in schema if isinstance(schema, list) else ():
+            yield from whole_numbers(part)
+
+    for route in STUDIO_ROUTES:
+        if route.path.startswith("/studio/") and route.request_schema is not None:
+            for number in whole_numbers(route.request_schema.model_json_schema()):
+                assert number.get("maximum", 2**64) < 2**63, route
+
+
+def test_a_number_of_a_query_is_one(studio: Opened) -> None:
+    studio.post("data/make", name="numbers")
+    for path in ("runs/x?offset=", "marks?offset=", "data/changes?name=numbers&limit="):
+        for text in ("-1", "x", "9" * 5000, "", "1e3", "٣"):
+            answer = studio.ask("GET", f"/studio/api/{path}{quote(text)}")
+            assert answer.status == 400, (path, text)
 
 
 def test_what_a_person_did_wrong_is_no_fault_of_the_program(studio: Opened, caplog: pytest.LogCaptureFixture) -> None:
@@ -81,6 +107,9 @@ def test_one_studio_a_folder_and_its_token_stays(tmp_path: Path) -> None:
     with opened(tmp_path) as again:
         assert again.token == token
     own = tmp_path / ".studio"
+    (own / "token").write_text("")
+    with opened(tmp_path) as again:
+        assert len(again.token) >= 32
     own.chmod(0o755)
     Place(tmp_path)
     for path in (own, own / "token", own / "server.json", own / "studio.sqlite"):

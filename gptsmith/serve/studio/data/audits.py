@@ -34,8 +34,8 @@ class Audits:
         self.cancel(collection)
         file = f"audit-{secrets.token_hex(6)}.found"
         arguments = [str(collection.sources), "--out", str(collection.home / file)]
-        job = self._jobs.add("audit", arguments, title=collection.name, lane="quick")
         with self._database.transaction() as connection:
+            job = self._jobs.add("audit", arguments, title=collection.name, lane="quick")
             connection.execute(
                 "INSERT OR REPLACE INTO audits VALUES (?, ?, ?, ?)", (collection.number, job, file, reading.version)
             )

@@ -10,10 +10,11 @@ from starlette.responses import JSONResponse, Response
 
 from gptsmith.serve.route import Route
 from gptsmith.serve.studio.data import audits, documents, schemas
-from gptsmith.serve.studio.data.asked import API, collection_asked, collection_named, number_asked, page_of
+from gptsmith.serve.studio.data.asked import API, collection_asked, collection_named
 from gptsmith.serve.studio.data.examples import examples
 from gptsmith.serve.studio.data.made import checked_edit
 from gptsmith.serve.studio.data.recipes import Recipe
+from gptsmith.serve.studio.queries import number_asked, page_of
 from gptsmith.serve.studio.state import StudioState
 
 NUM_EXAMPLES = 20

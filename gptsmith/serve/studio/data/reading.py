@@ -23,6 +23,7 @@ from gptsmith.data.folder_splits import found_splits
 from gptsmith.data.settings import DataSettings
 from gptsmith.serve.log import log_failure
 from gptsmith.serve.studio.data.collections import Collection
+from gptsmith.serve.studio.data.document_numbers import DocumentNumbers
 from gptsmith.serve.studio.data.listing import stamp_of
 
 MAX_KEPT = 20
@@ -93,10 +94,10 @@ class Reading:
         return np.lexsort((np.arange(len(table)), rank[table["file"]]))
 
     @cached_property
-    def number_of(self) -> dict[str, int]:
+    def number_of(self) -> DocumentNumbers:
         """The number of each document, by the SHA-256 of its text."""
         assert self.corpus is not None
-        return {row.tobytes().hex(): number for number, row in enumerate(self.corpus.table["sha256"])}
+        return DocumentNumbers(self.corpus.table["sha256"])
 
     @property
     def files(self) -> list[FileRecord]:

@@ -10,9 +10,10 @@ from starlette.responses import JSONResponse, Response
 from gptsmith.serve.parsing import body_bytes
 from gptsmith.serve.route import Route
 from gptsmith.serve.studio.data import document_routes, schemas
-from gptsmith.serve.studio.data.asked import API, collection_asked, collection_named, number_asked, page_of
+from gptsmith.serve.studio.data.asked import API, collection_asked, collection_named
 from gptsmith.serve.studio.data.listing import about, files_called, files_of
 from gptsmith.serve.studio.data.uploads import CHUNK_BYTES, GivenFile
+from gptsmith.serve.studio.queries import number_asked, page_of
 from gptsmith.serve.studio.state import StudioState
 
 PACK_HEAD_BYTES = 1_000_000

@@ -39,7 +39,7 @@ class FileToUpload(Schema):
 
     path: Path
     num_bytes: Size
-    modified_ms: int
+    modified_ms: Annotated[int, Field(ge=-(2**53), le=2**53)]
 
 
 class BeginUpload(Schema):
@@ -97,4 +97,4 @@ class Undo(Schema):
     """A change to take back."""
 
     name: Name
-    number: int
+    number: Size

@@ -253,7 +253,7 @@ def packed_files(pack: bytes) -> Iterator[tuple[GivenFile, bytes]]:
         begin = HEAD_BYTES + int.from_bytes(pack[:HEAD_BYTES], "little")
         head = parse_json(pack[HEAD_BYTES:begin].decode("utf-8"))
         files = [GivenFile(str(path), int(num_bytes), int(modified_ms)) for path, num_bytes, modified_ms in head]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise UserError("this is no pack of files: load the page again") from None
     if any(file.num_bytes < 0 for file in files) or begin + sum(file.num_bytes for file in files) != len(pack):
         raise UserError("this pack of files is not whole: add them again")

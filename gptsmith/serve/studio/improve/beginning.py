@@ -101,6 +101,15 @@ def forget(place: Place, improvements: Improvements, name: str) -> None:
     remove(examples_path(place, name).parent)
 
 
+def sweep(place: Place, improvements: Improvements) -> None:
+    """Deletes the examples of improvements that there are not: a studio was killed before it noted one, or after it
+    removed one."""
+    known = improvements.ids()
+    for folder in (place.own / FOLDER).glob("*"):
+        if folder.name not in known:
+            remove(folder)
+
+
 def examples_path(place: Place, name: str) -> Path:
     """The file of what an improvement learns from."""
     return place.own / FOLDER / name / EXAMPLES

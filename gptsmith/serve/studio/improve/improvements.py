@@ -13,18 +13,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from gptsmith.base.json_text import json_text
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.studio.database import Database
+from gptsmith.serve.studio.default_model import DefaultModel
 from gptsmith.serve.studio.improve.held_back import Messages
 from gptsmith.serve.studio.improve.pairs import Choice, Pairs, Source
 from gptsmith.serve.studio.improve.recipe import Recipe
 from gptsmith.serve.studio.jobs.queue import Jobs
 
-DEFAULT = "default_model"
-"""The setting with the name of the model that is talked to by default."""
 LISTENER = "improve"
 OPEN = ("training", "judging")
 """States that somebody waits in."""
@@ -42,12 +42,17 @@ class Improvements:
 
     def __init__(self, database: Database, jobs: Jobs) -> None:
         self._database, self._jobs, self.pairs = database, jobs, Pairs(database)
+        self._default = DefaultModel(database)
         jobs.listen(LISTENER, self._job_ended)
 
     def every(self) -> list[dict[str, Any]]:
         """All improvements, the latest first."""
+        return [self.get(name) for name in self.ids()]
+
+    def ids(self) -> list[str]:
+        """The ids of all, the latest first."""
         rows = self._database.rows("SELECT id FROM improvements ORDER BY created DESC, id")
-        return [self.get(row["id"]) for row in rows]
+        return [str(row["id"]) for row in rows]
 
     def open_one(self, model: str) -> str | None:
         """The improvement of a model that is being trained or judged; None if there is none."""
@@ -163,8 +168,8 @@ class Improvements:
             return
         self._set(name, state=verdict)
         if verdict == "better":
-            self._set(name, default_before=json_text(self.default()))
-            self._database.set(DEFAULT, row["run"])
+            self._set(name, default_before=json_text(self._default.name()))
+            self._default.choose(row["run"])
 
     def stop(self, name: str) -> None:
         """Ends the judging before there is a verdict.
@@ -197,7 +202,7 @@ class Improvements:
             row = self._row(name)
             if not self._can_undo(row):
                 raise ApiError(409, f"{row['run']} is not used by default", code="conflict")
-            self._database.set(DEFAULT, json.loads(row["default_before"]))
+            self._default.choose(json.loads(row["default_before"]))
             self._set(name, is_undone=1)
 
     def remove(self, name: str) -> None:
@@ -217,6 +222,9 @@ class Improvements:
             for column in ("model", "run"):
                 # Of a run that is gone, another improvement may still have the name.
                 connection.execute(f"UPDATE OR IGNORE improvements SET {column} = ? WHERE {column} = ?", (new, model))
+            for name in self.ids():  # training may be tried again
+                words = [_renamed(word, model, new) for word in json.loads(self._row(name)["arguments"])]
+                self._set(name, arguments=json_text(words))
             values = json_text(new), json_text(model)
             connection.execute("UPDATE improvements SET default_before = ? WHERE default_before = ?", values)
 
@@ -240,17 +248,12 @@ class Improvements:
             "num_more": figures.num_more,
             "figures": None if row["state"] in OPEN else counts,
             "pair": self.pairs.next(name) if row["state"] == "judging" else None,
-            "is_default": self.default() == row["run"],
+            "is_default": self._default.name() == row["run"],
             "can_undo": self._can_undo(row),
         }
 
-    def default(self) -> str | None:
-        """The model that is talked to by default; None if none was chosen."""
-        found: str | None = self._database.setting(DEFAULT)
-        return found
-
     def _can_undo(self, row: dict[str, Any]) -> bool:
-        return row["default_before"] is not None and not row["is_undone"] and self.default() == row["run"]
+        return row["default_before"] is not None and not row["is_undone"] and self._default.name() == row["run"]
 
     def _row(self, name: str) -> dict[str, Any]:
         row = self._database.row("SELECT * FROM improvements WHERE id = ?", name)
@@ -271,3 +274,9 @@ class Improvements:
         columns = ", ".join(f"{column} = ?" for column in values)
         with self._database.transaction() as connection:
             connection.execute(f"UPDATE improvements SET {columns} WHERE id = ?", (*values.values(), name))
+
+
+def _renamed(word: str, model: str, new: str) -> str:
+    """A word of a command line, with the new name of a model if it is its path."""
+    path = Path(word)
+    return str(path.with_name(new)) if path.is_absolute() and path.name == model else word

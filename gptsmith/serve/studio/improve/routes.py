@@ -29,7 +29,7 @@ class JudgeRequest(Schema):
     """Which answer of a pair is better."""
 
     improvement: str
-    pair: int
+    pair: Annotated[int, Field(ge=0, le=2**53)]
     choice: Literal["first", "second", "same"]
 
 
@@ -68,7 +68,7 @@ async def overview(state: StudioState, _: Request) -> Response:
                     }
                 )
         improvements = state.studio.improvements
-        return {"models": models, "improvements": improvements.every(), "default": improvements.default()}
+        return {"models": models, "improvements": improvements.every(), "default": state.studio.default_model.name()}
 
     return JSONResponse(await asyncio.to_thread(found))
 

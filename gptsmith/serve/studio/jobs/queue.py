@@ -10,11 +10,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import write_atomically
+from gptsmith.base.files import write_atomically, writing
 from gptsmith.base.interrupts import EXIT_CODE, SIGNALS
 from gptsmith.base.json_text import json_text
 from gptsmith.base.leftovers import remove
@@ -34,7 +34,7 @@ LOOK_EVERY_S = 0.25
 IDLE_LOOK_EVERY_S = 5.0
 MAX_LISTED = 200
 MAX_KEPT = 500
-"""How many jobs that have ended are remembered."""
+"""How many jobs of a lane that have ended are remembered."""
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -134,6 +134,17 @@ class Jobs:
         """The first job that waits or runs for a run; None if there is none."""
         return next(reversed(self.list(0, run=run)), None)
 
+    def using(self, run: str, *paths: str) -> dict[str, Any] | None:
+        """The first job that waits or runs for a run, or that a path was given of it; None if there is none."""
+        rows = self._database.rows("SELECT * FROM jobs WHERE state IN (?, ?) ORDER BY number", *ACTIVE)
+        found = (row for row in rows if row["run"] == run or not set(paths).isdisjoint(json.loads(row["arguments"])))
+        return next(map(self._shown, found), None)
+
+    def renamed(self, run: str, new: str) -> None:
+        """Follows a run to its new name."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE jobs SET run = ? WHERE run = ?", (new, run))
+
     def cancel(self, job: str, *, at_once: bool = False) -> dict[str, Any]:
         """Drops a job that waits; stops one that runs as Ctrl-C does, or at once. The job as it is then.
 
@@ -148,8 +159,8 @@ class Jobs:
         row = self._row(job)
         if row["state"] == STARTED:
             folder = self._folder(row)
-            with suppress(FileExistsError):
-                folder.path.mkdir(mode=0o700)
+            with writing(folder.path):
+                folder.path.mkdir(mode=0o700, exist_ok=True)
             write_atomically(folder.cancel, "")
             if at_once:
                 write_atomically(folder.kill, "")
@@ -269,9 +280,9 @@ class Jobs:
                     connection.execute("DELETE FROM job_listeners WHERE job = ? AND name = ?", (row["id"], row["name"]))
 
     def _forget_old(self) -> None:
-        """Removes the oldest jobs that have ended, where there are many."""
-        ended = "SELECT id FROM jobs WHERE state NOT IN (?, ?) ORDER BY number DESC LIMIT -1 OFFSET ?"
-        for row in self._database.rows(ended, *ACTIVE, MAX_KEPT):
+        """Removes the oldest jobs of each lane that have ended, where there are many."""
+        ended = "SELECT id FROM jobs WHERE lane = ? AND state NOT IN (?, ?) ORDER BY number DESC LIMIT -1 OFFSET ?"
+        for row in chain.from_iterable(self._database.rows(ended, lane, *ACTIVE, MAX_KEPT) for lane in LANES):
             if (self._place.jobs / row["id"]).exists():
                 remove(self._place.jobs / row["id"])
             with self._database.transaction() as connection:

@@ -58,6 +58,15 @@ class Marks:
         self._database.scrub()
         return num_deleted
 
+    def renamed(self, model: str, new: str) -> None:
+        """Follows a model to its new name."""
+        with self._database.transaction() as connection:
+            for number, column in enumerate(("model", "other_model")):
+                connection.execute(
+                    f"UPDATE marks SET {column} = ?, content = json_set(content, ?, ?) WHERE {column} = ?",
+                    (new, f"$.answers[{number}].model", new, model),
+                )
+
     def list(
         self, model: str | None = None, kind: str | None = None, *, offset: int = 0, limit: int = -1
     ) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from gptsmith.serve.route import Route
 from gptsmith.serve.studio.marks.examples import SHAPES
 from gptsmith.serve.studio.marks.schemas import KnownRequest, MarkRequest
 from gptsmith.serve.studio.marks.weights import weights_sha256
+from gptsmith.serve.studio.queries import number_asked
 from gptsmith.serve.studio.state import StudioState
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ async def list_marks(state: StudioState, request: Request) -> Response:
     """The marks of `model` and `kind`, `limit` from `offset` on, newest first, and how many there are."""
     query, marks = request.query_params, state.studio.marks
     model, kind = query.get("model") or None, query.get("kind") or None
-    offset, limit = _number(query.get("offset", "0")), min(MAX_ROWS, _number(query.get("limit", "50")))
+    offset, limit = number_asked(request, "offset", 0), min(MAX_ROWS, number_asked(request, "limit", 50))
     rows, total = await asyncio.to_thread(
         lambda: (marks.list(model, kind, offset=offset, limit=limit), marks.count(model, kind))
     )
@@ -52,9 +53,10 @@ async def export(state: StudioState, request: Request) -> Response:
         raise refused("objective", f"must be one of {', '.join(SHAPES)}")
     model, with_thumbs = query.get("model") or None, query.get("with_thumbs") == "yes"
     records = state.studio.marks.examples(objective, model=model, with_thumbs=with_thumbs)
-    lines = await asyncio.to_thread(lambda: [json_text(record, ensure_ascii=False) + "\n" for record in records])
+    lines = (json_text(record, ensure_ascii=False) + "\n" for record in records)
+    content = await asyncio.to_thread("".join, lines)
     headers = {"Content-Disposition": f'attachment; filename="marks-{objective}.jsonl"'}
-    return Response("".join(lines), media_type="application/jsonl", headers=headers)
+    return Response(content, media_type="application/jsonl", headers=headers)
 
 
 async def keep(state: StudioState, body: MarkRequest, _: dict[str, object]) -> Response:
@@ -76,8 +78,7 @@ async def known(state: StudioState, body: KnownRequest, _: dict[str, object]) ->
 
 async def take_back(state: StudioState, request: Request) -> Response:
     """Deletes a mark."""
-    given = request.query_params.get("at_ms")
-    at_ms = None if given is None else _number(given)
+    at_ms = number_asked(request, "at_ms") if "at_ms" in request.query_params else None
     name = request.path_params["id"]
     return JSONResponse({"is_latest": await _written(lambda: state.studio.marks.take_back(name, at_ms))})
 
@@ -97,16 +98,6 @@ async def _written(work: Callable[[], T]) -> T:
         return await asyncio.to_thread(work)
     except UserError as error:
         raise ApiError(507, str(error), code="not_written") from None
-
-
-def _number(text: str) -> int:
-    """
-    Raises:
-        ApiError: it is no count.
-    """
-    if not text.isascii() or not text.isdecimal() or len(text) > 15:
-        raise ApiError(400, f"{text} is not a whole number", code="invalid_value")
-    return int(text)
 
 
 ROUTES = (

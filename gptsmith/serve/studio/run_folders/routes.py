@@ -15,6 +15,7 @@ from gptsmith.run.folder import SETTINGS
 from gptsmith.serve.chat.schemas.common import Schema
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.route import Route
+from gptsmith.serve.studio.queries import number_asked
 from gptsmith.serve.studio.state import StudioState
 from gptsmith.train.report import REPORT, plan_of, report
 from gptsmith.workflows.watch import MAX_REPORT_BYTES, REPORT_HEADERS, news
@@ -53,10 +54,8 @@ async def home(state: StudioState, _: Request) -> Response:
 
 async def get_run(state: StudioState, request: Request) -> Response:
     """What is new in a run's log from a byte offset on, with its row and plan; at offset 0 its settings, too."""
-    name, offset = request.path_params["name"], request.query_params.get("offset", "0")
-    if not (offset.isascii() and offset.isdigit()):
-        raise ApiError(400, "offset: a number of bytes is wanted", param="offset")
-    return JSONResponse(await asyncio.to_thread(_news, state, name, int(offset)))
+    name, offset = request.path_params["name"], number_asked(request, "offset", 0)
+    return JSONResponse(await asyncio.to_thread(_news, state, name, offset))
 
 
 def _news(state: StudioState, name: str, offset: int) -> dict[str, Any]:

@@ -14,15 +14,13 @@ from gptsmith.base.leftovers import may_be_in_use
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.folder import LOCK, SETTINGS, Run
 from gptsmith.serve.errors import ApiError
-from gptsmith.serve.studio.database import Database
+from gptsmith.serve.studio.default_model import DefaultModel
 from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.place import Place
 from gptsmith.train.classifier import labelling_objective
 from gptsmith.train.report import REPORT
 from gptsmith.workflows.watched_runs import described_run
 
-DEFAULT_MODEL = "default_model"
-"""The setting that names the run which answers where none was chosen."""
 WATCHED = (SETTINGS, "result.json", "plan.json", "checkpoints", "chat_template.jinja", REPORT)
 """The files of a run by whose times a change is seen."""
 LIVE_S = 3600.0
@@ -35,8 +33,8 @@ Stamp = tuple[int | None, ...]
 class Runs:
     """The runs in a studio's folder."""
 
-    def __init__(self, place: Place, database: Database, jobs: Jobs) -> None:
-        self._place, self._database, self._jobs = place, database, jobs
+    def __init__(self, place: Place, default: DefaultModel, jobs: Jobs) -> None:
+        self._place, self._default, self._jobs = place, default, jobs
         self._kept: dict[str, tuple[Stamp, dict[str, Any]]] = {}
         self._lock = threading.Lock()
 
@@ -66,7 +64,7 @@ class Runs:
         folders = self.folders()
         names = {folder.resolve(): name for name, folder in folders.items()}
         jobs = {job["run"]: job for job in self._jobs.list(0) if job["run"] and job["lane"] == TRAINING}
-        default = self._database.setting(DEFAULT_MODEL)
+        default = self._default.name()
         rows = [self._row(name, folder, names, jobs.get(name), default) for name, folder in folders.items()]
         with self._lock:
             self._kept = {name: kept for name, kept in self._kept.items() if name in folders}
@@ -87,7 +85,7 @@ class Runs:
         names = {folder.resolve(): found for found, folder in self.folders().items()}
         job = self._jobs.of_run(name)
         training = job if job is not None and job["lane"] == TRAINING else None
-        return self._row(name, self.folder(name), names, training, self._database.setting(DEFAULT_MODEL))
+        return self._row(name, self.folder(name), names, training, self._default.name())
 
     def made_from(self, name: str) -> list[str]:
         """The runs that were made from a run."""

@@ -79,6 +79,16 @@ class Copies:
             raise ApiError(404, f"there is no copy {one_line(name, 80)}", code="not_found")
         return found[name]
 
+    def renamed(self, run: str, new: str) -> None:
+        """Gives the copies of a run its new name."""
+        for to, precisions in PRECISIONS.items():
+            for precision in precisions:
+                folder = self._folder / copy_name(run, to, precision)
+                target = folder.with_name(copy_name(new, to, precision))
+                if folder.is_dir() and not target.exists():
+                    with writing(target):
+                        folder.rename(target)
+
     def delete(self, name: str) -> None:
         """Deletes a copy.
 

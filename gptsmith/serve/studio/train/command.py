@@ -25,7 +25,7 @@ OPTIONS = {
 }
 """The options that the page offers, by verb."""
 TOKENIZERS = ("bpe", "characters", "bytes")
-MAX_NAME_CHARACTERS = 80
+MAX_NAME_BYTES = 80
 
 AnyRequest = PretrainRequest | FinetuneRequest
 
@@ -105,4 +105,4 @@ def run_name(wanted: str, data: str, taken: Mapping[str, object] | set[str]) -> 
 def sanitised(name: str) -> str:
     """A name without separators, control characters and what hides a folder or looks like an option."""
     kept = "".join(" " if unicodedata.category(c)[0] in "CZ" or c in '/\\:*?"<>|' else c for c in name)
-    return re.sub(r"\s+", "_", kept.strip(" .-"))[:MAX_NAME_CHARACTERS].strip("._-")
+    return re.sub(r"\s+", "_", kept.strip(" .-")).encode()[:MAX_NAME_BYTES].decode("utf-8", "ignore").strip("._-")

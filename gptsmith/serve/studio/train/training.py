@@ -165,6 +165,7 @@ class Training:
     def _begin(self, wanted: Wanted) -> str:
         words = command.plan_words(wanted.request)
         with self._database.transaction() as connection:
+            connection.execute("DELETE FROM plans WHERE job NOT IN (SELECT id FROM jobs)")  # which are forgotten, too
             job = self._jobs.add("plan", words, title="plan", lane="quick")
             connection.execute("INSERT OR REPLACE INTO plans (key, similar, job) VALUES (?, ?, ?)",
                                (wanted.key, wanted.similar, job))  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gptsmith.serve.studio.data.collections import Collections
+from gptsmith.serve.studio.data.recipes import Recipes
 from gptsmith.serve.studio.database import Database
 from gptsmith.serve.studio.place import Place
 
@@ -81,3 +82,21 @@ def test_files_of_a_database_that_was_lost_are_collections_again(tmp_path: Path)
     assert (kept.sources / "a.txt").read_text() == "abc"
     again.delete("kept")
     assert list(place.data.iterdir()) == []
+
+
+def test_a_collection_that_was_deleted_does_not_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(tmp_path)
+    database = Database(place.database)
+    collections = Collections(place, database)
+    made = collections.make("letters")
+    (made.sources / "a.txt").write_text("abc")
+    Recipes(database).add(made, "edit", {"document": "0", "text": "a secret", "record": None})
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, "scrub", lambda _: None)
+        patched.setattr("gptsmith.serve.studio.data.collections.remove", lambda _: None)  # the studio is killed
+        collections.delete("letters")
+    assert list(Collections(place, database)) == []
+    assert list(place.data.iterdir()) == []
+    collections.make("other")
+    collections.delete("other")
+    assert not any(b"a secret" in path.read_bytes() for path in place.own.glob("studio.sqlite*"))

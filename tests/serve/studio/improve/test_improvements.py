@@ -14,9 +14,12 @@ import pytest
 from gptsmith.model.presets import preset
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.studio.database import Database
+from gptsmith.serve.studio.default_model import DefaultModel
 from gptsmith.serve.studio.improve.improvements import LISTENER, Improvements
 from gptsmith.serve.studio.improve.pairs import Choice
 from gptsmith.serve.studio.improve.recipe import recipe
+
+from ..conftest import opened
 
 OLD, NEW = "an answer of the old one", "an answer of the new one"
 PROMPTS = [("marks", [{"role": "user", "content": f"Prompt {number}?"}]) for number in range(5)]
@@ -65,8 +68,11 @@ class Kept:
         self.open()
 
     def begin(self, name: str = "one", model: str = "chat") -> str:
-        made = recipe("kto", 60, 50, preset("gpt1"))
-        self.improvements.begin(name, model, f"{model}-{name}", made, ["base"], PROMPTS)  # type: ignore[arg-type]
+        made, words = (
+            recipe("kto", 60, 50, preset("gpt1")),
+            [f"/runs/{model}", "base", "--out", f"/runs/{model}-{name}"],
+        )
+        self.improvements.begin(name, model, f"{model}-{name}", made, words, PROMPTS)  # type: ignore[arg-type]
         return name
 
     def trained(self, name: str = "one") -> None:
@@ -95,7 +101,7 @@ def test_better_becomes_the_default_and_can_be_undone(kept: Kept) -> None:
     name = kept.begin()
     kept.trained()
     for _ in range(8):
-        assert kept.improvements.default() is None
+        assert DefaultModel(kept.database).name() is None
         kept.choose(name, NEW)
     found = kept.improvements.get(name)
     assert (found["state"], found["is_default"], found["can_undo"]) == ("better", True, True)
@@ -103,7 +109,7 @@ def test_better_becomes_the_default_and_can_be_undone(kept: Kept) -> None:
     assert found["figures"]["p"] < 0.05
     kept.kill()
     kept.improvements.undo(name)
-    assert kept.improvements.default() is None
+    assert DefaultModel(kept.database).name() is None
     assert kept.improvements.get(name)["can_undo"] is False
     with pytest.raises(ApiError):
         kept.improvements.undo(name)
@@ -119,7 +125,7 @@ def test_worse_and_alike_change_no_default(kept: Kept) -> None:
         kept.pair(alike, NEW, NEW)  # equal answers, which nobody is asked about
         assert kept.improvements.get(alike)["pair"] is None
     assert [kept.improvements.get(name)["state"] for name in (worse, alike)] == ["worse", "alike"]
-    assert kept.improvements.default() is None
+    assert DefaultModel(kept.database).name() is None
 
 
 def test_nothing_tells_which_answer_is_of_which_model_before_it_is_judged(kept: Kept) -> None:
@@ -246,6 +252,8 @@ def test_what_is_removed_is_in_no_file_and_names_follow_their_models(kept: Kept)
     kept.improvements.renamed("chat-one", "best")
     kept.improvements.renamed("chat", "old")
     assert kept.improvements.models(name) == ("old", "best")
+    (row,) = kept.database.rows("SELECT arguments FROM improvements")
+    assert json.loads(row["arguments"]) == ["/runs/old", "base", "--out", "/runs/best"]
     kept.begin("two", "other")
     kept.improvements.renamed("other-two", "best")  # the run that had the name was deleted
     assert OLD.encode() in kept.path.read_bytes() + kept.path.with_name("studio.sqlite-wal").read_bytes()
@@ -257,3 +265,11 @@ def test_what_is_removed_is_in_no_file_and_names_follow_their_models(kept: Kept)
 
 def test_what_is_kept_is_json(kept: Kept) -> None:
     json.dumps(kept.improvements.get(kept.begin()))
+
+
+def test_examples_that_a_killed_studio_left_are_deleted(tmp_path: Path) -> None:
+    left = tmp_path / ".studio" / "improve" / "left"
+    left.mkdir(parents=True)
+    (left / "examples.jsonl").write_text("what a person wrote")
+    with opened(tmp_path):
+        assert not left.exists()

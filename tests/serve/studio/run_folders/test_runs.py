@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from gptsmith.run.writer import only_writer
+from gptsmith.serve.studio.run_folders import changes
+from gptsmith.serve.studio.run_folders.changes import RunChanges
 
 from ....workflows.conftest import SMALL, write_text
 from ...conftest import until
@@ -16,6 +18,12 @@ from .conftest import copy
 
 NAMES = ["🦊 لغة", "a" * 100, "it's 5 % & more #1"]
 NO_NAMES = ["", "..", ".hidden", "-x", "a/b", "a\\b", " a", "a\n", "~", "a" * 101, "CON:"]
+
+MARK = {
+    "id": "mark-1", "kind": "choice", "verdict": "first", "at_ms": 1000,
+    "prompt": [{"role": "user", "content": "Hot?"}],
+    "answers": [{"model": "chat", "text": "Very, my friend: 😀."}, {"model": "base", "text": "Not yet."}],
+}  # fmt: skip
 
 
 def row(studio: Opened, name: str) -> dict[str, Any]:
@@ -83,6 +91,47 @@ def test_a_new_name_is_known_to_all_that_was_made_from_it(family: Opened, name: 
     finally:
         family.post("runs/rename", run=name, name="base")
     assert row(family, "chat")["is_listed"]
+
+
+def _killed(*_: Any) -> None:
+    raise RuntimeError("killed")
+
+
+@pytest.mark.parametrize("instant", ["the folder has its name", "a run is written", "some follow"])
+def test_a_studio_that_is_killed_while_it_renames_is_followed_by_one_that_finishes_it(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instant: str
+) -> None:
+    for name in ("base", "chat"):
+        copy(runs / name, tmp_path / "runs" / name)
+    (tmp_path / "exports" / "base-gguf-q8_0").mkdir(parents=True)
+    with opened(tmp_path) as studio:
+        studio.post("runs/default", run="base")
+        studio.post("marks", **MARK)
+        jobs = studio.server.studio.jobs
+        jobs.close()  # what is queued waits
+        job = jobs.add("finetune", ["runs/base", "talk.jsonl"], title="a tuned one", run="tuned")
+        for path, body in (("delete", {}), ("rename", {"name": "other"})):
+            assert "a tuned one): stop it first" in refused(studio, f"runs/{path}", run="base", **body)
+        studio.post("jobs/cancel", id=job)
+        made, finish = studio.server.studio.run_changes, RunChanges._finish
+        with monkeypatch.context() as patched:
+            if instant == "the folder has its name":
+                named = tmp_path / "runs" / "new"
+                patched.setattr(RunChanges, "_finish", lambda one: _killed() if named.exists() else finish(one))
+            elif instant == "a run is written":
+                patched.setattr(changes, "_name_base", _killed)
+            else:
+                patched.setattr(made, "_followers", (*made._followers[:2], _killed))
+            assert studio.ask("POST", "/studio/api/runs/rename", {"run": "base", "name": "new"}).status == 500
+        assert studio.server.studio.database.setting(changes.RENAMING)
+    with opened(tmp_path) as studio:
+        assert (row(studio, "chat")["made_from"], row(studio, "chat")["is_listed"]) == ("new", True)
+        assert row(studio, "new")["is_default"]
+        (mark,) = studio.get("marks?model=new")["marks"]
+        assert [answer["model"] for answer in mark["answers"]] == ["chat", "new"]
+        assert studio.get("marks?model=base")["total"] == 0
+        assert [path.name for path in (tmp_path / "exports").iterdir()] == ["new-gguf-q8_0"]
+        assert studio.server.studio.database.setting(changes.RENAMING) is None
 
 
 @pytest.mark.parametrize("name", NO_NAMES)

@@ -142,6 +142,7 @@ def test_each_offered_setting_is_one_of_its_verb() -> None:
         ("...", "///", set(), "run"),
         ("日记 😀", "x", set(), "日记_😀"),
         ("a" * 500, "x", set(), "a" * 80),
+        ("😀" * 500, "x", set(), "😀" * 20),
     ],
 )
 def test_runs_are_called_as_folders_can_be(wanted: str, data: str, taken: set[str], name: str) -> None:
