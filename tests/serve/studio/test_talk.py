@@ -294,7 +294,7 @@ def test_a_text_is_continued_by_a_base_model_and_another_until_one_is_chosen(tal
     seen = TalkPage(browser, talked, path="talk?model=base")
     page, columns = seen.page, seen.page.locator(".column")
     seen.button("Compare").click()
-    page.locator(".compare select").select_option("chat")
+    page.get_by_role("group", name="Compare").get_by_role("combobox").select_option("chat")
     page.get_by_label("Hide names until you choose").uncheck()
     asked: list[dict[str, Any]] = []
     page.on("request", lambda one: "/v1/completions" in one.url and asked.append(one.post_data_json))
