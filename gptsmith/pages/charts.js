@@ -12,6 +12,16 @@ function make(tag, attributes = {}, ...content) {
   return element;
 }
 
+let translations = {};
+
+/** Shows charts, samples and tables in another language; `words` has its words by the English ones. */
+function useWords(words) {
+  translations = words;
+}
+
+/** A word of ours in the language of the page. */
+const word = (english) => translations[english] ?? english;
+
 /** What the page's maker wrote into it. */
 function pageData() {
   return JSON.parse(document.getElementById("page-data").textContent);
@@ -141,7 +151,7 @@ class Chart {
     this.svg.replaceChildren();
     if (this.series.length === 0) {
       this.x = null;
-      this.svg.append(make("text", { x: width / 2, y: height / 2, "text-anchor": "middle" }, "nothing yet"));
+      this.svg.append(make("text", { x: width / 2, y: height / 2, "text-anchor": "middle" }, word("nothing yet")));
       return;
     }
     const [xLow, end] = this.spec.xRange;

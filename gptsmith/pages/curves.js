@@ -29,7 +29,7 @@ class Curves {
     this.charts = new Map();
     this.runs = [];
     this.choices = {};
-    this.tools = make("div", { class: "tools", role: "group", "aria-label": "axes" });
+    this.tools = make("div", { class: "tools", role: "group", "aria-label": word("axes") });
     this.grid = make("div", { class: "charts" });
     this.choice("x axis", "x", { step: "steps", num_tokens: "tokens", seconds: "time" });
     this.choice("x scale", "xScale", { linear: "linear", log: "logarithmic" });
@@ -39,10 +39,10 @@ class Curves {
   }
 
   choice(label, key, options) {
-    const select = make("select", { name: key }, ...Object.entries(options).map(([value, text]) => make("option", { value }, text)));
+    const select = make("select", { name: key }, ...Object.entries(options).map(([value, text]) => make("option", { value }, word(text))));
     this.choices[key] = select;
     select.addEventListener("change", () => this.show(this.runs));
-    this.tools.append(make("label", {}, label, select));
+    this.tools.append(make("label", {}, word(label), select));
   }
 
   show(runs) {
@@ -70,20 +70,21 @@ class Curves {
   wanted(runs) {
     const known = new Set([...CHARTS.flatMap(({ curves }) => Object.keys(curves)), ...X_ONLY]);
     const others = [...new Set(runs.flatMap(({ curves }) => Object.keys(curves)))].filter((name) => !known.has(name)).sort();
-    const groups = [...CHARTS, ...others.map((name) => ({ title: title(name), unit: "", curves: { [name]: name } }))];
+    const ours = CHARTS.map((chart) => ({ ...chart, title: word(chart.title), unit: word(chart.unit) }));
+    const groups = [...ours, ...others.map((name) => ({ title: title(name), unit: "", curves: { [name]: name } }))];
     const charts = [];
     for (const { title: name, unit, curves, fromZero } of groups) {
       const present = Object.entries(curves).filter(([curve]) => runs.some((run) => run.curves[curve]));
       if (runs.length === 1 && present.length) {
         const series = present.map(([curve, label], i) => {
           const color = (runs[0].color + present.length - 1 - i) % 8;
-          return { run: runs[0], curve, name: label, color, thin: curve === "train_loss" };
+          return { run: runs[0], curve, name: word(label), color, thin: curve === "train_loss" };
         });
         charts.push({ key: name, group: name, title: name, unit, series, fromZero });
         continue;
       }
       for (const [curve] of present) {
-        const heading = TITLES[curve] ?? name;
+        const heading = curve in TITLES ? word(TITLES[curve]) : name;
         const series = runs
           .filter((run) => run.curves[curve])
           .map((run) => ({ run, curve, name: run.name, color: run.color, dashed: run.dashed, thin: curve === "train_loss" }));
@@ -98,10 +99,10 @@ class Curves {
   axis(runs) {
     const kind = this.choices.x.value;
     const axis = { kind, xLog: this.choices.xScale.value === "log", yLog: this.choices.yScale.value === "log", divisor: 1 };
-    if (kind !== "seconds") return { ...axis, xName: kind === "step" ? "step" : "tokens", xFormat: readable };
+    if (kind !== "seconds") return { ...axis, xName: word(kind === "step" ? "step" : "tokens"), xFormat: readable };
     const longest = Math.max(0, ...runs.map(({ curves }) => curves.seconds?.[1].at(-1) ?? 0));
     const [divisor, xName] = longest > 2 * 3600 ? [3600, "hours"] : longest > 180 ? [60, "minutes"] : [1, "seconds"];
-    return { ...axis, divisor, xName, xFormat: (value) => readable(Number(value.toPrecision(3)), true) };
+    return { ...axis, divisor, xName: word(xName), xFormat: (value) => readable(Number(value.toPrecision(3)), true) };
   }
 
   /** The series that have points on these axes, with them. */

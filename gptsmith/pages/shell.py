@@ -17,7 +17,17 @@ CHARTS = ("charts.js", "curves.js", "story.js")
 """The scripts that draw runs, joined in this order."""
 LOG = "log.js"
 """What knows a log that grows."""
-CHARTS_EXPORTS = ("Curves", "addNews", "emptyLog", "newLog", "secondsLeft", "showEvents", "showPlan", "showSamples")
+CHARTS_EXPORTS = (
+    "Curves",
+    "addNews",
+    "emptyLog",
+    "newLog",
+    "secondsLeft",
+    "showEvents",
+    "showPlan",
+    "showSamples",
+    "useWords",
+)
 ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
     "%3Cpath d='M2 3c3 9 6 9 12 10' fill='none' stroke='%233b78bd' stroke-width='2.5'/%3E%3C/svg%3E"

@@ -19,13 +19,13 @@ function showPlan(root, runs) {
       const both = typeof predicted === "number" && typeof actual === "number" && predicted !== 0;
       const change = both ? Math.round((actual / predicted - 1) * 100) : null;
       const isWithin = low <= actual && actual <= high;
-      const within = span && typeof actual === "number" ? (isWithin ? ", as predicted" : ", not as predicted") : "";
+      const within = span && typeof actual === "number" ? `, ${word(isWithin ? "as predicted" : "not as predicted")}` : "";
       rows.push([
         ...(runs.length > 1 ? [name] : []),
-        label,
+        word(label),
         (typeof predicted === "number" ? format(predicted) : "") + (span ? ` (${format(low)} to ${format(high)})` : ""),
         ...(replans.length ? [typeof newest[key] === "number" ? format(newest[key]) : ""] : []),
-        typeof actual === "number" ? format(actual) : "not yet",
+        typeof actual === "number" ? format(actual) : word("not yet"),
         change === null ? "" : `${change > 0 ? "+" : change < 0 ? "−" : ""}${Math.abs(change)} %${within}`,
       ]);
     }
@@ -65,11 +65,11 @@ function showSamples(root, runs, newestFirst) {
     const shown = chosen.map(({ step, text }) => {
       const curve = run.curves.validation_loss;
       const measured = curve && typeof step === "number" ? curve[0].findLastIndex((at) => at <= step) : -1;
-      const loss = measured >= 0 ? `, validation loss ${readable(curve[1][measured])}` : "";
+      const loss = measured >= 0 ? `, ${word("validation loss")} ${readable(curve[1][measured])}` : "";
       return make(
         "article",
         { class: "sample" },
-        make("p", {}, `step ${readable(step)}${loss}`),
+        make("p", {}, `${word("step")} ${readable(step)}${loss}`),
         make("blockquote", { dir: "auto" }, text),
       );
     });
@@ -85,7 +85,7 @@ function showEvents(root, runs, newestFirst) {
     const chosen = newestFirst ? run.events.toReversed() : run.events;
     if (run.num_events_left_out) rows.push([run.name, "", "", `${readable(run.num_events_left_out)} earlier events are in metrics.jsonl`]);
     for (const { event, step, ...details } of chosen) {
-      rows.push([run.name, typeof step === "number" ? readable(step) : "", title(event), detailsOf(details)]);
+      rows.push([run.name, typeof step === "number" ? readable(step) : "", word(title(event)), detailsOf(details)]);
     }
   }
   const columns = ["run", "step", "event", "what"];
@@ -107,7 +107,7 @@ function grid(columns, rows) {
     make(
       "table",
       {},
-      make("thead", {}, make("tr", {}, ...columns.map((name) => make("th", { scope: "col" }, name)))),
+      make("thead", {}, make("tr", {}, ...columns.map((name) => make("th", { scope: "col" }, word(name))))),
       make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell) => make("td", {}, cell))))),
     ),
   );

@@ -4,6 +4,8 @@ export const extra = {
   firstModel: () => undefined,
   /** Nodes for the bar. */
   bar: () => [],
+  /** Where what is said is kept. */
+  whereKept: () => "Conversations are kept in this browser and nowhere else.",
   /** Below a message: {lines, buttons}. */
   more: () => ({}),
   /** Called when a conversation was shown. */

@@ -1,6 +1,7 @@
 /** The first screen: what this model is, and something to try. */
 
 import { el, icon, readableCount } from "./element.js";
+import { extra } from "./extra.js";
 
 /** What a model is, in a line. */
 export function nature({ kind }) {
@@ -38,5 +39,5 @@ export function welcome(model, mode, onTry, onMode) {
     modes,
     el("dl.facts", {}, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
     prompts,
-    el("p.soft", {}, "Conversations are kept in this browser and nowhere else."));
+    el("p.soft", {}, extra.whereKept()));
 }

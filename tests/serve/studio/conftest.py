@@ -121,13 +121,18 @@ class StudioPage:
     def button(self, name: str, within: Any = None) -> Any:
         return (within or self.page).get_by_role("button", name=name, exact=True)
 
+    def axe(self, **options: Any) -> list[str]:
+        """What axe-core finds wrong on the page as it is."""
+        if self.page.evaluate("typeof axe") == "undefined":
+            self.page.evaluate(AXE)
+        found = self.page.evaluate("async (options) => (await axe.run(options)).violations", options)
+        return [f"{one['id']}: {one['help']}: {node['html']}" for one in found for node in one["nodes"]]
+
     def violations(self) -> list[str]:
         """What axe-core finds wrong on the page as it is, and whether it is wider than the screen."""
-        self.page.evaluate(AXE)
-        found = self.page.evaluate("async () => (await axe.run()).violations")
+        found = self.axe()
         wide = self.page.evaluate("document.scrollingElement.scrollWidth - innerWidth")
-        rules = [f"{one['id']}: {one['help']}: {node['html']}" for one in found for node in one["nodes"]]
-        return rules + ([f"{wide} pixels wider than the screen"] if wide > 0 else [])
+        return found + ([f"{wide} pixels wider than the screen"] if wide > 0 else [])
 
     def close(self) -> None:
         self.context.close()

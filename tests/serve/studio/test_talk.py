@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 from gptsmith.serve.static import FOLDER
 
 from ..conftest import slowed, until
-from ..page.test_access import AXE, PHONE
+from ..page.test_access import PHONE
 from ..page.test_markdown_is_safe import NASTY
 from .conftest import Opened, StudioPage, opened
 
@@ -65,12 +65,6 @@ class TalkPage(StudioPage):
     def has_marks(self, *verdicts: str) -> None:
         """Waits until there are marks of just these verdicts, newest first."""
         until(lambda: [mark["verdict"] for mark in self.marks()] == [*verdicts], f"the marks become {verdicts}")
-
-    def violations(self) -> list[str]:
-        """What axe-core finds wrong on the page as it is."""
-        self.page.evaluate(AXE)
-        found = self.page.evaluate("async () => (await axe.run()).violations")
-        return [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
 
     def away(self, answer: Callable[[Any], None] | None) -> None:
         """Lets the studio answer about marks in this way, or itself again."""

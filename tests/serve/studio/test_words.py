@@ -31,6 +31,18 @@ def test_each_name_that_a_page_uses_is_there() -> None:
     assert used <= words("en").keys()
 
 
+def test_charts_are_translated() -> None:
+    """Each word that a chart or a table of a run is made of has its translation."""
+    pages = FOLDER.parents[1] / "pages"
+    source = "".join((pages / name).read_text(encoding="utf-8") for name in ("charts.js", "curves.js", "story.js"))
+    ours = {text for name, text in words("en").items() if name.startswith("chart.")}
+    assert set(re.findall(r'\bword\("([^"]+)"\)', source)) <= ours
+    listed = re.findall(
+        r'(?:title|unit|train_loss|validation_loss|step|num_tokens|seconds|linear|log|over|beside): "([^"]*)"', source
+    )
+    assert {text for text in listed if text} <= ours
+
+
 def test_chinese_sentences_have_chinese_punctuation() -> None:
     for name, text in words("zh").items():
         if re.search(r"[\u4e00-\u9fff]", text):

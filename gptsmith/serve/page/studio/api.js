@@ -24,8 +24,9 @@ export const token = () => kept("localStorage", TOKEN) ?? "";
 
 /** Requests of one view; they end when it is left. */
 export class Api {
-  constructor(signal) {
-    this.signal = signal;
+  /** `onSilence(isSilent)` is told when the studio does not answer, and when it does again. */
+  constructor(signal, onSilence = () => {}) {
+    Object.assign(this, { signal, onSilence });
   }
 
   get(path, query = {}) {
@@ -46,18 +47,20 @@ export class Api {
   }
 
   /** Calls `onNews` with the answer now and every so often, until the view is left or it returns false. A studio that
-   *  does not answer is asked again, and `onSilence(isSilent)` is told. */
-  async follow(path, onNews, { everyMs = 1500, query = {}, onSilence = () => {} } = {}) {
+   *  does not answer is asked again; so is one that fails after it has answered. */
+  async follow(path, onNews, { everyMs = 1500, query = {} } = {}) {
+    let hasAnswered = false;
     while (!this.signal.aborted) {
       let wait = everyMs;
       try {
         const news = await this.get(path, typeof query === "function" ? query() : query);
-        onSilence(false);
+        hasAnswered = true;
+        this.onSilence(false);
         if (onNews(news) === false) return;
       } catch (error) {
         if (this.signal.aborted) return;
-        if (error.kind !== "gone") throw error;
-        onSilence(true);
+        if (error.kind !== "gone" && !(hasAnswered && error.status >= 500)) throw error;
+        this.onSilence(true);
         wait = AGAIN_MS;
       }
       await paused(wait, this.signal);
@@ -73,7 +76,8 @@ export class Api {
   async ask(method, path, { body, type, query = {} } = {}) {
     const url = new URL(`studio/api/${path}`, BASE);
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
-    const headers = { Authorization: `Bearer ${token()}`, ...(type && { "Content-Type": type }) };
+    const sent = token();
+    const headers = { Authorization: `Bearer ${sent}`, ...(type && { "Content-Type": type }) };
     let answer;
     try {
       answer = await fetch(url, { method, headers, body, signal: this.signal, cache: "no-store" });
@@ -84,7 +88,7 @@ export class Api {
     const told = await answer.json().catch(() => ({}));
     if (answer.ok) return told;
     if (answer.status === 401) {
-      forget("localStorage", TOKEN);
+      if (sent === token()) forget("localStorage", TOKEN); // another tab may have a newer one
       throw new ServerError("key", t("trouble.key"));
     }
     if (answer.status === 503) throw new ServerError("gone", t("trouble.gone"));

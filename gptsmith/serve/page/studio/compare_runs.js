@@ -1,12 +1,13 @@
 /** Runs beside each other: their figures, the settings in which they differ, and their curves in the same charts. */
 
-import { addNews, Curves, newLog, showSamples } from "../charts.js";
+import { addNews, Curves, newLog, showSamples, useWords } from "../charts.js";
 import { el, fill, readableBytes, readableCount } from "../element.js";
 import { runState } from "./figures.js";
+import { chartWords, number as counted } from "./words.js";
 
 export async function show(place, studio) {
   const { api, t } = studio;
-  fill(place, el("h1", {}, t("compared.title")));
+  useWords(chartWords());
   const query = new URLSearchParams(studio.about.map((name) => ["run", name]));
   const found = await api.get(`compared?${query}`);
   const logs = found.runs.map((run, i) => {
@@ -19,7 +20,7 @@ export async function show(place, studio) {
     [t("compared.state"), ({ row }) => runState(t, row)],
     [t("compared.parameters"), ({ row }) => (row.num_parameters ? readableCount(row.num_parameters) : "")],
     [t("compared.size"), ({ row }) => readableBytes(row.num_bytes)],
-    [t("compared.steps"), ({ row }) => row.step?.toLocaleString() ?? ""],
+    [t("compared.steps"), ({ row }) => (typeof row.step === "number" ? counted(row.step) : "")],
     [t("compared.loss"), ({ row }) => number(row.validation_loss)],
     [t("compared.bits"), ({ row }) => number(row.bits_per_byte)],
     ...found.settings.map(([path, label], i) => [label, ({ settings }) => settings[i] ?? "", path]),

@@ -1,25 +1,27 @@
 /** What was changed of a collection by hand; each change can be undone. */
 
-import { el, fill } from "../element.js";
-import { language } from "./words.js";
+import { el } from "../element.js";
 import { tried } from "./dialogs.js";
-import { NUM_SHOWN, pager } from "./data_files.js";
+import { beginIn, refill } from "./in_place.js";
+import { NUM_SHOWN, pager } from "./pager.js";
+import { moment } from "./words.js";
 
 export async function showChanges(place, collection, studio, onChange, offset = 0) {
   const { api, t } = studio;
+  const isNewest = beginIn(place);
   const { items, num_items: count } = await api.get("data/changes", { name: collection.name, offset, limit: NUM_SHOWN });
   const undo = tried(studio, async (change) => {
     await api.post("data/undo", { name: collection.name, number: change.number });
     onChange();
     await showChanges(place, collection, studio, onChange, offset);
   });
-  const when = new Intl.DateTimeFormat(language(), { dateStyle: "medium", timeStyle: "short" });
-  fill(place,
+  if (!isNewest()) return;
+  refill(place,
     el("h2", {}, t("data.part_changes")),
     el("p.soft", {}, t(count ? "data.sources_stay" : "data.no_changes")),
     el("ul.documents", {}, items.map((change) => el("li", {},
       el("span.document", { dir: "auto" }, words(change, studio)),
-      el("span.soft", {}, when.format(change.created * 1000)),
+      el("span.soft", {}, moment(change.created * 1000)),
       el("button", { type: "button", "aria-label": `${t("data.undo")}: ${words(change, studio)}`, onclick: () => undo(change) }, t("data.undo"))))),
     pager(count, offset, (next) => showChanges(place, collection, studio, onChange, next), studio));
 }

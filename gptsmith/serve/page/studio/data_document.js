@@ -3,10 +3,13 @@
 import { el, fill, readableBytes } from "../element.js";
 import { forget, keep, kept } from "../memory.js";
 import { changed, tried } from "./dialogs.js";
+import { beginIn, refill } from "./in_place.js";
 
 export async function showDocument(place, collection, studio, onChange, start = 0) {
   const { api, t, about: [name, , document] } = studio;
+  const isNewest = beginIn(place);
   const found = await api.get("data/document", { name, document, start });
+  if (!isNewest()) return;
   const draft = `edit-${name}-${document}`;
   const again = (from = start) => showDocument(place, collection, studio, onChange, from);
 
@@ -32,7 +35,7 @@ export async function showDocument(place, collection, studio, onChange, start = 
       el("p.soft", {}, t("data.sources_stay")),
       el("div.row", {},
         el("button.primary", { type: "button", onclick: tried(studio, save) }, t("data.save")),
-        el("button", { type: "button", onclick: () => { forget("sessionStorage", draft); again(); } }, t("data.cancel"))));
+        el("button", { type: "button", onclick: tried(studio, () => { forget("sessionStorage", draft); return again(); }) }, t("data.cancel"))));
     input.focus();
   }
 
@@ -44,10 +47,10 @@ export async function showDocument(place, collection, studio, onChange, start = 
           ? el("p.soft", { dir: "auto" }, t("data.no_source_text", { file: found.file, kind: found.reader, bytes: readableBytes(found.source_bytes) }))
           : el("pre.text", { dir: "auto", tabIndex: 0 }, found.source))),
     found.size > found.window && el("div.row", {},
-      el("button", { type: "button", disabled: start === 0, onclick: () => again(Math.max(0, start - found.window)) }, t("data.before")),
+      el("button", { type: "button", disabled: start === 0, onclick: tried(studio, () => again(Math.max(0, start - found.window))) }, t("data.before")),
       el("span.soft", {}, t("data.window", { first: start + 1, last: found.stop, count: found.size })),
-      el("button", { type: "button", disabled: found.stop >= found.size, onclick: () => again(found.stop) }, t("data.after"))));
-  fill(place,
+      el("button", { type: "button", disabled: found.stop >= found.size, onclick: tried(studio, () => again(found.stop)) }, t("data.after"))));
+  refill(place,
     el("p", {}, el("a", { href: `#/data/${encodeURIComponent(name)}` }, t("data.all_documents"))),
     el("div.row", {}, el("h2.path", { dir: "auto" }, found.file),
       found.is_excluded && el("span.badge", {}, t("data.excluded")),

@@ -2,9 +2,11 @@
 
 import { el, fill, icon } from "../element.js";
 import { changed, tried } from "./dialogs.js";
-import { NUM_SHOWN, pager } from "./data_files.js";
+import { beginIn, refill } from "./in_place.js";
 import { ACTIVE, progressWords } from "./jobs_list.js";
+import { NUM_SHOWN, pager } from "./pager.js";
 import { progressBar } from "./progress.js";
+import { number } from "./words.js";
 
 export async function showFindings(place, collection, studio, onChange, offset = 0) {
   const { api, t, about: [name, , kind = ""] } = studio;
@@ -12,8 +14,10 @@ export async function showFindings(place, collection, studio, onChange, offset =
   const again = (from = offset) => showFindings(place, collection, studio, onChange, from);
   const begin = tried(studio, async () => { await api.post("data/audit", { name }); await again(); });
   const body = el("div.findings", {});
+  const isNewest = beginIn(place);
   const redacts = await redaction(collection, studio, onChange);
-  fill(place, el("h2", {}, t("data.part_findings")), redacts, body);
+  if (!isNewest()) return;
+  refill(place, el("h2", {}, t("data.part_findings")), redacts, body);
   let job = null;
   const cancel = el("button", { type: "button", onclick: tried(studio, () => api.post("jobs/cancel", { id: job })) }, t("data.cancel"));
   const bar = progressBar(el("strong", {}, t("data.audit_runs")), cancel, t("data.audit_runs"));
@@ -52,8 +56,8 @@ export async function showFindings(place, collection, studio, onChange, offset =
     const words = t(`data.found_${each.kind}`);
     return el("tr", {},
       el("td", {}, el("a", { href: `#/data/${encodeURIComponent(name)}/findings/${each.kind}`, "aria-current": each.kind === kind && "true" }, words), each.is_secret && el("span.badge", {}, t("data.secret"))),
-      el("td.number", {}, each.count.toLocaleString()),
-      el("td.number", {}, each.num_left.toLocaleString()),
+      el("td.number", {}, number(each.count)),
+      el("td.number", {}, number(each.num_left)),
       el("td", {}, each.num_left > 0 && el("button", { type: "button", "aria-label": `${t("data.exclude_all")}: ${words}`, onclick: exclude }, t("data.exclude_all"))));
   }
 

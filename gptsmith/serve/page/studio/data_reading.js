@@ -2,7 +2,9 @@
 
 import { el, fill, icon, readableBytes, readableCount } from "../element.js";
 import { tried } from "./dialogs.js";
-import { beginIn, progressBar } from "./progress.js";
+import { beginIn } from "./in_place.js";
+import { progressBar } from "./progress.js";
+import { number } from "./words.js";
 
 /** Shows the reading of a collection until it is over; resolves to what was read, or null. */
 export async function showReading(place, collection, studio, again = "") {
@@ -33,8 +35,8 @@ export async function showReading(place, collection, studio, again = "") {
 
 function figures(read, collection, { t }) {
   const readers = read.readers.map((each) =>
-    el("tr", {}, el("td", {}, each.reader), el("td.number", {}, each.num_files.toLocaleString()),
-      el("td.number", {}, each.num_documents.toLocaleString()), el("td.number", {}, readableBytes(each.num_bytes))));
+    el("tr", {}, el("td", {}, each.reader), el("td.number", {}, number(each.num_files)),
+      el("td.number", {}, number(each.num_documents)), el("td.number", {}, readableBytes(each.num_bytes))));
   const isChanged = read.num_left_documents !== read.num_documents || read.num_left_bytes !== read.num_bytes;
   return [
     el("h2.unseen", {}, t("data.what_was_read")),

@@ -3,7 +3,7 @@
 import { el, fill, icon, iconButton, setText } from "../element.js";
 import { ACTIVE, jobRow } from "./jobs_list.js";
 import { about, duration, runState } from "./figures.js";
-import { showRows } from "./progress.js";
+import { showRows } from "./in_place.js";
 import { openRunMenu, talkLink } from "./run_actions.js";
 
 const EVERY_MS = 2000;
@@ -20,11 +20,10 @@ export async function show(place, studio) {
   const search = el("input", { type: "search", placeholder: t("home.search"), "aria-label": t("home.search"), hidden: true, oninput: () => showRuns() });
   const compare = el("button", { type: "button", hidden: true, onclick: () => studio.go("compared", ...chosen) });
   const list = el("ul.runs", { "aria-label": t("home.runs") });
-  const silence = el("p.soft", { role: "status", hidden: true }, t("trouble.gone"));
   const train = el("a.button.primary", { href: "#/train", hidden: true }, t("home.train"));
   fill(place,
     el("div.row", {}, el("h1", {}, t("home.title")), el("span.space"), compare, search, train),
-    silence, jobs, list);
+    jobs, list);
   let runs = [];
 
   const update = async () => take(await api.get("home"));
@@ -80,7 +79,7 @@ export async function show(place, studio) {
     return row;
   }
 
-  await api.follow("home", (news) => take(news), { everyMs: EVERY_MS, onSilence: (isSilent) => { silence.hidden = !isSilent; } });
+  await api.follow("home", (news) => take(news), { everyMs: EVERY_MS });
 }
 
 /** All that a row says of a run, but its age. */

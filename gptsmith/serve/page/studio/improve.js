@@ -59,7 +59,7 @@ function marksWords(marks, t) {
 function table(improvements, t) {
   const head = ["improve.model", "improve.from", "improve.learnt", "improve.outcome"].map((name) => el("th", { scope: "col" }, t(name)));
   const rows = improvements.map((one) => el("tr", {},
-    el("th", { scope: "row" }, el("a", { href: `#/improve/${one.id}`, dir: "auto" }, one.run), one.is_default && el("span.improve-used", {}, t("improve.used"))),
+    el("th", { scope: "row" }, el("a", { href: `#/improve/${one.id}`, dir: "auto" }, one.run), one.is_default && el("span.badge", {}, t("improve.used"))),
     el("td", { dir: "auto" }, one.model),
     el("td", {}, t(`improve.examples_${one.recipe.objective}`, { count: one.recipe.num_examples })),
     el("td", {}, stateWords(one, t))));

@@ -1,6 +1,6 @@
 /** Judging blind: one prompt with two answers without names, by buttons or by the keys 1, 2 and =. */
 
-import { el, fill } from "../element.js";
+import { el, fill, setText } from "../element.js";
 import { render } from "../markdown.js";
 import { forget, keep, kept } from "../memory.js";
 import { tried } from "./dialogs.js";
@@ -43,12 +43,12 @@ export class Judging {
     if (pair ? pair.number !== this.number : this.number !== undefined) this.showPair(news);
     const hasPrompts = Object.values(news.num_prompts).some(Boolean);
     for (const button of this.buttons) button.disabled = !pair || this.isBusy;
-    fill(this.trouble, news.trouble ?? (pair ? "" : t(hasPrompts ? "improve.writing" : "improve.no_prompts")));
+    setText(this.trouble, news.trouble ?? (pair ? "" : t(hasPrompts ? "improve.writing" : "improve.no_prompts")));
     const judged = t("improve.judged", { count: news.num_judged });
     const more = news.num_more === null || news.num_judged < FEW_PAIRS ? t("improve.unclear") : t("improve.unclear_more", { count: news.num_more });
-    fill(this.progress, news.num_judged ? `${judged} ${more}` : "");
+    setText(this.progress, news.num_judged ? `${judged} ${more}` : "");
     const { marks, examples, typed } = news.num_prompts;
-    fill(this.promptCount, t("improve.prompts_count", { marks, examples, typed }));
+    setText(this.promptCount, t("improve.prompts_count", { marks, examples, typed }));
     if (!hasPrompts) this.prompts.open = true;
   }
 

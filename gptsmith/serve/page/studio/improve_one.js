@@ -56,7 +56,7 @@ export async function showImprovement(place, studio) {
 /** The card of the training; `show(job)` brings it up to date. */
 function cardOfTraining(t, act) {
   const cancel = el("button", { type: "button", onclick: () => act("cancel") }, t("improve.cancel"));
-  const bar = progressBar(el("h2", {}, t("improve.state_training")), cancel, t("improve.state_training"));
+  const bar = progressBar(el("h2.unseen", {}, t("improve.state_training")), cancel, t("improve.state_training"));
   const card = el("section.card", { data: { state: "training" } }, bar, el("p", {}, t("improve.training_note")));
   card.show = (job) => bar.show({ words: job ? progressWords(t, job) : "", fraction: job?.progress?.fraction });
   return card;

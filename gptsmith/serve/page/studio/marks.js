@@ -1,6 +1,11 @@
 /** Your marks: all that a person said about answers, to look through, take along and delete. */
 
 import { el, fill, icon } from "../element.js";
+import { confirmed, tried } from "./dialogs.js";
+import { beginIn, refill } from "./in_place.js";
+import { save } from "./links.js";
+import { pager } from "./pager.js";
+import { moment, number } from "./words.js";
 
 const KINDS = ["thumb", "edit", "choice"];
 const OBJECTIVES = ["sft", "dpo", "kto"];
@@ -13,17 +18,19 @@ export async function show(place, studio) {
   const [kind = "", model = "", from = "0"] = about;
   const offset = Number.parseInt(from, 10) || 0;
   const query = { ...(kind && { kind }), ...(model && { model }), offset, limit: PAGE };
+  const isNewest = beginIn(place);
   const [counted, { marks, total }] = await Promise.all([studio.api.get("marks/counts"), studio.api.get("marks", query)]);
   if (!marks.length && offset) return go("marks", kind, model);
+  if (!isNewest()) return undefined;
   const again = () => show(place, studio);
-  fill(place,
+  return refill(place,
     el("div", {}, el("h1", {}, t("marks.title")), el("p.soft", {}, t("marks.about"))),
     counted.total ? [table(counted, studio), takeAlong(counted, studio)] : el("p", {}, t("marks.none"), " ", el("a", { href: "./talk" }, t("marks.to_talk"))),
     counted.total ? el("section.card", { "aria-label": t("marks.list") },
       filters(counted, kind, model, studio),
       el("ul.marks", {}, marks.map((mark) => entry(mark, studio, again))),
       !marks.length && el("p.soft", {}, t("marks.none_found")),
-      pager(offset, total, (start) => go("marks", kind, model, String(start)), t)) : null,
+      pager(total, offset, (start) => go("marks", kind, model, String(start)), studio, PAGE)) : null,
     counted.total ? deletion(counted.total, studio, again) : null);
 }
 
@@ -36,7 +43,7 @@ function table({ counts }, { api, t, signal, passing }) {
   return el("section.card.scroll.by-model", { "aria-label": t("marks.by_model"), tabIndex: 0 }, el("table", {},
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("marks.model")), KINDS.map((kind) => el("th.number", { scope: "col" }, t(`marks.${kind}s`))), el("th", { scope: "col" }, t("marks.to_improve")))),
     el("tbody", {}, models.map((model) => el("tr", {},
-      el("th.name", { scope: "row", dir: "auto" }, model), KINDS.map((kind) => el("td.number", {}, count(model, kind).toLocaleString())), enough.get(model))))));
+      el("th.name", { scope: "row", dir: "auto" }, model), KINDS.map((kind) => el("td.number", {}, number(count(model, kind)))), enough.get(model))))));
 }
 
 /** Says of each model that can be improved whether it has marks enough. */
@@ -48,16 +55,13 @@ async function showEnough(places, api, t) {
 }
 
 /** Files of examples for training, here or elsewhere. */
-function takeAlong({ examples }, { api, t, passing }) {
+function takeAlong({ examples }, studio) {
+  const { api, t } = studio;
   const thumbs = el("input", { type: "checkbox" });
-  const take = async (objective) => {
-    try {
-      const more = objective === "sft" && thumbs.checked ? "&with_thumbs=yes" : "";
-      el("a", { href: await api.link(`marks/export?objective=${objective}${more}`), download: `marks-${objective}.jsonl` }).click();
-    } catch (error) {
-      passing(error.message);
-    }
-  };
+  const take = tried(studio, (objective) => {
+    const more = objective === "sft" && thumbs.checked ? "&with_thumbs=yes" : "";
+    return save(api, `marks/export?objective=${objective}${more}`, `marks-${objective}.jsonl`);
+  });
   return el("section.card", { "aria-label": t("marks.take_along") },
     el("h2", {}, t("marks.take_along")), el("p.soft", {}, t("marks.take_along_about")),
     el("div.row", {}, OBJECTIVES.map((objective) => el("button", { type: "button", onclick: () => take(objective) }, icon("export"), t(`marks.${objective}`, { count: examples[objective] })))),
@@ -73,21 +77,18 @@ function filters({ counts }, kind, model, { go, t }) {
     choice(t("marks.model"), [["", t("marks.all")], ...models.map((one) => [one, one])], model, (value) => go("marks", kind, value)));
 }
 
-function entry(mark, { api, t, passing }, again) {
+function entry(mark, studio, again) {
+  const { api, t } = studio;
   const { id, kind, verdict, prompt, answers, edited, at_ms: at } = mark;
   const isChosen = (number) => kind === "choice" && verdict === ["first", "second"][number];
-  const remove = async () => {
-    try {
-      await api.remove(`marks/${id}`);
-      await again();
-    } catch (error) {
-      passing(error.message);
-    }
-  };
+  const remove = tried(studio, async () => {
+    await api.remove(`marks/${id}`);
+    await again();
+  });
   const said = (label, text, name = "") => el(`div.said${name}`, {}, el("h3", { dir: "auto" }, label), whole(text || t("marks.empty")));
   const words = kind === "choice" && isChosen(1) ? t("marks.verdict_first") : t(`marks.verdict_${verdict}`);
   return el("li", {},
-    el("div.row", {}, el("strong", {}, words), el("time.soft", { dateTime: new Date(at).toISOString() }, new Date(at).toLocaleString()), el("span.space", {}),
+    el("div.row", {}, el("strong", {}, words), el("time.soft", { dateTime: new Date(at).toISOString() }, moment(at)), el("span.space", {}),
       el("button", { type: "button", onclick: remove, "aria-label": t("marks.delete_one", { about: prompt.at(-1).content.slice(0, 60) }) }, icon("trash"), t("marks.delete"))),
     el("details", {}, el("summary", { dir: "auto" }, prompt.at(-1).content.slice(0, 300)),
       prompt.map(({ role, content }) => said(t(`marks.${role}`), content))),
@@ -101,34 +102,13 @@ function whole(text) {
   return text.length <= SHORT ? all : el("details", {}, el("summary", { dir: "auto" }, `${text.slice(0, SHORT)} …`), all);
 }
 
-function pager(offset, total, turn, t) {
-  if (total <= PAGE) return null;
-  const to = Math.min(offset + PAGE, total);
-  return el("div.row", {},
-    el("button", { type: "button", disabled: offset === 0, onclick: () => turn(Math.max(0, offset - PAGE)) }, t("marks.newer")),
-    el("span.soft", {}, t("marks.range", { from: offset + 1, to, total })),
-    el("button", { type: "button", disabled: to >= total, onclick: () => turn(offset + PAGE) }, t("marks.older")));
-}
-
-/** Deletes all, once it was said twice. */
-function deletion(total, { api, t, passing }, again) {
-  const place = el("div.row", {});
-  const ask = () => {
-    fill(place, el("button", { type: "button", onclick: sure }, icon("trash"), t("marks.delete_all")));
-  };
-  const remove = async () => {
-    try {
-      await api.remove("marks");
-      await again();
-    } catch (error) {
-      passing(error.message);
-    }
-  };
-  const sure = () => {
-    const keep = el("button", { type: "button", onclick: () => { ask(); place.querySelector("button").focus(); } }, t("marks.keep_them"));
-    fill(place, el("span", { role: "alert" }, t("marks.sure", { count: total })), el("button", { type: "button", onclick: remove }, t("marks.delete_for_good")), keep);
-    keep.focus();
-  };
-  ask();
-  return place;
+/** Deletes all, when it was said twice. */
+function deletion(total, studio, again) {
+  const { api, t } = studio;
+  const remove = tried(studio, async () => {
+    if (!await confirmed(t("marks.sure", { count: total }), { button: t("marks.delete_for_good"), t })) return;
+    await api.remove("marks");
+    await again();
+  });
+  return el("div.row", {}, el("button", { type: "button", onclick: remove }, icon("trash"), t("marks.delete_all")));
 }

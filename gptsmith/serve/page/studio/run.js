@@ -1,12 +1,13 @@
 /** The view of a run: how far it is, its curves, what it writes, and what it was made with. */
 
-import { addNews, Curves, emptyLog, newLog, secondsLeft, showEvents, showPlan, showSamples } from "../charts.js";
+import { addNews, Curves, emptyLog, newLog, secondsLeft, showEvents, showPlan, showSamples, useWords } from "../charts.js";
 import { el, fill, iconButton, setText } from "../element.js";
 import { ACTIVE, jobRow } from "./jobs_list.js";
 import { about, duration, runState } from "./figures.js";
 import { openRunMenu, resumeRun, talkLink } from "./run_actions.js";
 import { tried } from "./dialogs.js";
 import { openBesides } from "./links.js";
+import { chartWords } from "./words.js";
 
 const EVERY_MS = 1500;
 
@@ -15,6 +16,7 @@ export async function show(place, studio) {
   const [name] = studio.about;
   const path = `runs/${encodeURIComponent(name)}`;
   const log = newLog(name);
+  useWords(chartWords());
   let run = null;
   const more = iconButton("more", t("run.menu", { name }), () => openRunMenu(studio, more, run, changed), { hidden: true });
   const resume = el("button", { type: "button", hidden: true, onclick: tried(studio, () => resumeRun(studio, run, () => {})) }, t("run.resume"));

@@ -2,9 +2,9 @@
 
 import { el, fill, iconButton, readableBytes } from "../element.js";
 import { confirmed, tried } from "./dialogs.js";
+import { showRows } from "./in_place.js";
 import { jobRow } from "./jobs_list.js";
 import { openBesides, save } from "./links.js";
-import { showRows } from "./progress.js";
 
 const EVERY_MS = 1500;
 

@@ -54,6 +54,7 @@ function duelOf(app) {
 }
 
 Object.assign(extra, {
+  whereKept: () => t("talk.where_kept"),
   firstModel: () => defaultModel,
   bar: (app) => [compare.show(app), documents.show(app)],
   more: (app, node) => marks.more(app.conversation, node),

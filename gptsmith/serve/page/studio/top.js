@@ -16,6 +16,7 @@ export function showTop(target, here, onLanguage) {
   const choose = ({ target: { value } }) => {
     chooseLanguage(value);
     showTop(target, target.querySelector("[aria-current]")?.dataset.view, onLanguage);
+    target.querySelector("select:last-child").focus();
     onLanguage();
     target.querySelector("select").focus();
   };

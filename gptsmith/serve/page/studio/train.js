@@ -3,8 +3,8 @@
 import { el, fill, setText } from "../element.js";
 import { Api, paused } from "./api.js";
 import { tried } from "./dialogs.js";
+import { beginIn } from "./in_place.js";
 import { ACTIVE } from "./jobs_list.js";
-import { beginIn } from "./progress.js";
 import { keepWish, readWish, STOPS, stopOf, typedMinutes } from "./train_address.js";
 import { choiceForm } from "./train_choice.js";
 import { readableMinutes, showAdvice, showPlan } from "./train_plan.js";

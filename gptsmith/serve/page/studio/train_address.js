@@ -28,7 +28,8 @@ export function keepWish(wish) {
   history.replaceState(null, "", `#/train/${encodeURIComponent(wish.data)}?${query}`);
 }
 
-function decoded(part) {
+/** A part of an address as it was meant, or as it is. */
+export function decoded(part) {
   try {
     return decodeURIComponent(part);
   } catch {

