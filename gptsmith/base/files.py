@@ -52,7 +52,11 @@ def write_atomically(path: Path, content: bytes | str, *, private: bool = False)
     with writing(path):
         while not _written(temporary := temporary_path(path), path, data, private=private):
             pass  # somebody cleared it away before it was locked
-        temporary.replace(path)
+        try:
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
         sync_folder(path.parent)
 
 

@@ -132,6 +132,7 @@ def test_a_server_of_its_own_process_exempts_what_is_there_from_collection(monke
         _server=SimpleNamespace(state=SimpleNamespace(settings=settings)),
         _serve=lambda: found.append(gc.get_freeze_count()),
     )
+    server.serve_here = lambda: running.Server.serve_here(server)  # type: ignore[arg-type]
     monkeypatch.setattr(gc, "collect", lambda: 0)
     try:
         running.Server.run(server)  # type: ignore[arg-type]

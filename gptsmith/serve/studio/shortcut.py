@@ -8,14 +8,16 @@ from pathlib import Path
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_atomically
+from gptsmith.base.hints import shell_command
 from gptsmith.serve.static import FOLDER
 
 NAME = "gptsmith-studio"
 ENTRY = """\
 [Desktop Entry]
 Type=Application
-Name=gptsmith studio
-Name[zh]=gptsmith 工作室
+Name=gptsmith
+GenericName=Studio for language models
+GenericName[zh]=语言模型工作室
 Comment=Make, tune and talk to models of your own
 Comment[zh]=制作、调整自己的模型,并与之对话
 Exec={command}
@@ -32,7 +34,9 @@ def install_shortcut(folder: Path) -> Path:
         UserError: this is no desktop with such entries, or its folder cannot be written.
     """
     if not sys.platform.startswith("linux"):
-        raise UserError("--install-shortcut is for desktops on Linux: elsewhere, start the studio by gptsmith studio")
+        raise UserError(
+            f"--install-shortcut is for desktops on Linux: elsewhere, start it by {shell_command('studio')}"
+        )
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     icon, entry = data / "icons" / f"{NAME}.svg", data / "applications" / f"{NAME}.desktop"
     words = [sys.executable, "-P", "-m", "gptsmith", "studio", str(folder)]

@@ -4,6 +4,7 @@ and by keyboard alone."""
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,6 +164,10 @@ def test_every_view_is_for_everybody(full: Opened, browser: Any) -> None:
     seen.go("marks")
     expect(page.locator(".marks > li")).to_have_count(3)
     seen.check("marks")
+    page.get_by_label("Kind").focus()
+    page.get_by_label("Kind").select_option("thumb")
+    expect(page).to_have_url(re.compile("marks/thumb"))
+    expect(page.get_by_label("Kind")).to_be_focused()
     seen.asked("Delete all marks", "Delete for good")
     # An improvement while it is trained, judged and over.
     for state in ("training", "judging", "better"):

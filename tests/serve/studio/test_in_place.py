@@ -129,3 +129,46 @@ def test_a_dialog_and_a_menu_end_with_their_view_and_are_in_the_language(studio:
     page.go_back()
     expect(page.get_by_role("dialog")).to_have_count(0)
     seen.close()
+
+
+def test_the_newest_question_counts_and_a_silent_studio_is_told(studio: Opened, browser: Any) -> None:
+    seen = StudioPage(browser, studio)
+    seen.context.add_init_script(HASTY)
+    page = seen.page
+    page.reload()
+    # "Changed" is asked for, then "All", which is answered first: the late answer does not replace it.
+    (studio.folder / "few").mkdir()
+    (studio.folder / "few" / "tales.txt").write_text("The smith sings.\n")
+    studio.post("data/make", name="Few", path="few")
+    seen.go("data/Few")
+    documents = page.locator(".documents li")
+    expect(documents).to_have_count(1)
+    late: list[Any] = []
+    page.route("**/studio/api/data/documents?*which=changed*", lambda route: late.append(route))
+    which = page.get_by_label("Which documents")
+    which.select_option("changed")
+    while not late:
+        page.wait_for_timeout(20)
+    which.select_option("all")
+    page.wait_for_timeout(100)
+    late[0].continue_()
+    page.wait_for_timeout(300)
+    expect(documents).to_have_count(1)
+    expect(which).to_have_value("all")
+    # What was pressed has the focus after its list is shown anew.
+    which.focus()
+    which.select_option("all")
+    page.wait_for_timeout(300)
+    expect(which).to_be_focused()
+    # A studio that is away is told on every view, until it is back.
+    page.route("**/studio/api/improve", lambda route: route.abort())
+    seen.go("improve")
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    page.unroute("**/studio/api/improve")
+    expect(page.get_by_role("alert")).to_have_count(0)
+    # A name from right to left stands apart in its sentence; others are as they are.
+    said = "async (name) => (await import('./page/studio/words.js')).t('home.from', { name })"
+    assert page.evaluate(said, "שלום (1)") == "Made from \u2068שלום (1)\u2069"
+    assert page.evaluate(said, "peace (1)") == "Made from peace (1)"
+    seen.said.clear()  # the browser tells of the requests that failed
+    seen.close()

@@ -18,7 +18,7 @@ export async function showExamples(place, collection, studio, onChange, offset =
   const turn = (by) => tried(studio, () => showExamples(place, collection, studio, onChange, offset + by));
   refill(place,
     el("h2", {}, t("data.part_examples")),
-    problem ? el("p.problem", { role: "alert", dir: "auto" }, icon("alert"), el("span", {}, problem, " ", t("data.options_hint"))) : el("p.soft", {}, items.length ? t("data.examples_about") : t(offset ? "data.no_more_examples" : "data.no_examples")),
+    problem ? [el("p.problem", { role: "alert", dir: "auto" }, icon("alert"), problem), el("p.soft", {}, t("data.options_hint"))] : el("p.soft", {}, items.length ? t("data.examples_about") : t(offset ? "data.no_more_examples" : "data.no_examples")),
     el("ol.examples", {}, items.map((each) => el("li", {}, el("p.soft", { dir: "auto" }, each.place), example(each, studio)))),
     (offset > 0 || items.length === NUM_EXAMPLES) && el("div.row", {},
       el("button", { type: "button", disabled: offset === 0, onclick: turn(-NUM_EXAMPLES) }, t("data.before")),

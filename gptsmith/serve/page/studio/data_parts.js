@@ -7,11 +7,13 @@ import { showDocuments } from "./data_documents.js";
 import { showExamples } from "./data_examples.js";
 import { showFiles } from "./data_files.js";
 import { showFindings } from "./data_findings.js";
+import { showPairs } from "./data_pairs.js";
 
 const PARTS = [
   ["documents", showDocuments],
   ["examples", showExamples],
   ["findings", showFindings],
+  ["pairs", showPairs],
   ["changes", showChanges],
   ["files", showFiles],
 ];

@@ -39,14 +39,26 @@ export function beginIn(place) {
   return () => newest.get(place) === turn;
 }
 
+/** What the focus is on inside a place, by its name; "" where it is elsewhere. */
+export function focusIn(place) {
+  const focused = document.activeElement;
+  return place.contains(focused) && focused !== place ? nameOf(focused) : "";
+}
+
+/** Gives the focus to what has this name in a place; whether there is something. */
+export function focusNamed(place, name) {
+  const next = name && [...place.querySelectorAll(CONTROLS)].find((one) => !one.disabled && nameOf(one) === name);
+  if (next) next.focus({ preventScroll: true });
+  return Boolean(next);
+}
+
 /** Shows other content in a place; the focus stays on what has the same name there, else it goes to the place. */
 export function refill(place, ...content) {
-  const focused = place.contains(document.activeElement) ? document.activeElement : null;
+  const focused = focusIn(place);
   fill(place, ...content);
-  if (!focused || focused.isConnected) return;
-  const next = [...place.querySelectorAll(CONTROLS)].find((one) => !one.disabled && nameOf(one) === nameOf(focused));
-  if (!next) place.tabIndex = -1;
-  (next ?? place).focus({ preventScroll: true });
+  if (!focused || focusNamed(place, focused)) return;
+  place.tabIndex = -1;
+  place.focus({ preventScroll: true });
 }
 
 const nameOf = (control) => control.ariaLabel ?? control.textContent;

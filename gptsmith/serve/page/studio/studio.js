@@ -6,8 +6,9 @@ import { el, fill } from "../element.js";
 import { lasting, passing, speak } from "../popup.js";
 import { ServerError } from "../server.js";
 import { Api, enter } from "./api.js";
-import { decoded } from "./train_address.js";
+import { focusIn, focusNamed } from "./in_place.js";
 import { showHere, showTop } from "./top.js";
+import { decoded } from "./train_address.js";
 import { language, t } from "./words.js";
 import { VIEWS } from "./views.js";
 
@@ -38,6 +39,7 @@ function enterView() {
 
 async function show() {
   const isFirst = !place("main").hasChildNodes();
+  const focused = focusIn(place("main"));
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
@@ -55,6 +57,8 @@ async function show() {
     scrollTo(0, 0);
     if (!isFirst) enterView();
     await showView(shown, studio);
+    // The same view of something else, such as another part of a collection.
+    if (document.activeElement === place("main")) focusNamed(shown, focused);
   } catch (error) {
     if (signal.aborted) return;
     fill(place("main"), shown);

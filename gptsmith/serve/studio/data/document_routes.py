@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from gptsmith.base.errors import UserError, shown
 from gptsmith.serve.route import Route
 from gptsmith.serve.studio.data import audits, documents, schemas
 from gptsmith.serve.studio.data.asked import API, collection_asked, collection_named
@@ -204,6 +205,30 @@ async def get_finding(state: StudioState, request: Request) -> Response:
     return JSONResponse(await asyncio.to_thread(found))
 
 
+async def make_pairs(state: StudioState, body: schemas.MakePairs, _: LogFields) -> Response:
+    """Makes questions and answers of a collection, in a job.
+
+    Raises:
+        UserError: the model cannot be used, or they are being made already.
+    """
+    studio = state.studio
+    collection = await collection_named(state, body.name)
+
+    def begun() -> dict[str, Any]:
+        model = studio.training.models.get(body.model)
+        if model.kind != "chat":
+            raise UserError(f"{shown(model.name)} was not tuned on conversations: choose another model")
+        return studio.data.pairs.begin(collection, model.id, body.limit, body.made)
+
+    return JSONResponse(await asyncio.to_thread(begun))
+
+
+async def get_pairs(state: StudioState, request: Request) -> Response:
+    """How the making of questions and answers stands."""
+    collection = await collection_asked(state, request)
+    return JSONResponse(await asyncio.to_thread(state.studio.data.pairs.standing, collection))
+
+
 ROUTES = (
     Route(f"{API}/reading", "GET", reading),
     Route(f"{API}/reading/cancel", "POST", cancel_reading, request_schema=schemas.Named),
@@ -220,4 +245,6 @@ ROUTES = (
     Route(f"{API}/audit", "POST", begin_audit, request_schema=schemas.Named),
     Route(f"{API}/findings", "GET", list_findings),
     Route(f"{API}/finding", "GET", get_finding),
+    Route(f"{API}/pairs", "GET", get_pairs),
+    Route(f"{API}/pairs", "POST", make_pairs, request_schema=schemas.MakePairs),
 )

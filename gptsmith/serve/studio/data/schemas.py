@@ -86,6 +86,17 @@ class EditDocument(Schema):
     text: str
 
 
+class MakePairs(Schema):
+    """Questions and answers that a model is to make of a collection."""
+
+    name: Name
+    model: Path
+    limit: Annotated[int, Field(gt=0, le=100_000)]
+    """The most passages that are asked about."""
+    made: Name
+    """What their collection is to be called."""
+
+
 class Redact(Schema):
     """Whether findings are replaced by placeholders."""
 

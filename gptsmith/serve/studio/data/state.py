@@ -8,6 +8,7 @@ from gptsmith.serve.studio.data.audits import Audits
 from gptsmith.serve.studio.data.collections import Collection, Collections
 from gptsmith.serve.studio.data.listing import about
 from gptsmith.serve.studio.data.made import Made, made_by
+from gptsmith.serve.studio.data.pairs import Pairs
 from gptsmith.serve.studio.data.reading import Readings
 from gptsmith.serve.studio.data.recipes import Recipes
 from gptsmith.serve.studio.data.uploads import Uploads
@@ -24,6 +25,7 @@ class Data:
         self.uploads.sweep(self.collections)
         self.readings, self.recipes = Readings(), Recipes(database)
         self.audits = Audits(database, jobs)
+        self.pairs = Pairs(database, jobs, self.collections)
 
     def arguments(self, name: str) -> list[str]:
         """The words of a command line that read a collection as it was mended: paths, and `--without` and `--redact`.

@@ -122,7 +122,8 @@ def _on_a_better_way(now: Situation) -> Iterator[Advice]:
 
 def suitable_model(now: Situation) -> FoundModel | None:
     """The largest model that was found, knows a language, can be tuned in the memory that is free, and reads enough of
-    the examples in the time; those for conversations first, and where none reads enough the smallest."""
+    the examples in the time; those for conversations first, of equal ones that which was not made here, and where none
+    reads enough the smallest."""
     able = [
         one
         for one in now.models
@@ -132,7 +133,7 @@ def suitable_model(now: Situation) -> FoundModel | None:
     ]  # fmt: skip
     quick = [one for one in able if _reads_enough(now, one)]
     chosen = quick or sorted(able, key=lambda one: one.num_parameters)[:1]
-    return max(chosen, key=lambda one: (one.kind == "chat", one.num_parameters), default=None)
+    return max(chosen, key=lambda one: (one.kind == "chat", one.num_parameters, one.place != "runs"), default=None)
 
 
 def _reads_enough(now: Situation, model: FoundModel) -> bool:

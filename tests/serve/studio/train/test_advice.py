@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -103,6 +104,12 @@ def test_a_model_for_which_the_time_is_too_short_is_not_advised() -> None:
     for models in ([quick, slow], [slow, quick]):
         now = situation(Amount(400_000, 2000), 10, are_examples=True, models=models)
         assert advice.suitable_model(now) == quick
+
+
+def test_a_model_is_advised_before_another_that_was_tuned_from_it() -> None:
+    tuned = replace(SMOL, id="runs/tuned", name="tuned", place="runs")
+    (advice, *_) = advise(situation(Amount(60_000, 200), 10, are_examples=True, models=[tuned, SMOL]))
+    assert advice.base == SMOL.id
 
 
 def test_each_piece_of_advice_has_words_and_outlooks_are_those_of_the_command_line() -> None:
