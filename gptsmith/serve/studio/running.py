@@ -45,7 +45,7 @@ class StudioServer(RunningServer):
             listening = undone.enter_context(_listening(request.port))
             database = Database(place.database)
             undone.callback(database.close)
-            self.studio = Studio(place, database)
+            self.studio = Studio(place, database, request.device)
             settings = ServeSettings()
             folders = ModelFolders([place.runs, *place.allowed], device=request.device, with_prompts=True)
             models = ServedModels([], settings, folders=folders)

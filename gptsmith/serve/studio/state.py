@@ -36,6 +36,7 @@ class Studio:
     """What a studio works on.
 
     Attributes:
+        device: where models are loaded and trained.
         tickets: let a browser open one address by a link, which carries no token.
         default_model: answers where none was chosen.
         data: collections of texts.
@@ -53,6 +54,7 @@ class Studio:
 
     place: Place
     database: Database
+    device: str = "auto"
     tickets: Tickets = field(default_factory=Tickets)
     default_model: DefaultModel = field(init=False)
     data: Data = field(init=False)
@@ -84,7 +86,7 @@ class Studio:
             self.marks.renamed,
         )  # fmt: skip
         self.run_changes = RunChanges(self.place, self.database, self.jobs, self.runs, followers)
-        self.training = Training(self.place, self.database, self.jobs, self.data)
+        self.training = Training(self.place, self.database, self.jobs, self.data, self.device)
 
     async def when_read(self, work: Callable[[], T]) -> T:
         """The result of a function that may wait until files are read. It has one of a few threads for that, so that

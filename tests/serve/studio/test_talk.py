@@ -287,3 +287,34 @@ def test_the_page_in_the_studio_has_all_that_the_chat_page_has() -> None:
     within = (FOLDER / "studio" / "talk.html").read_text(encoding="utf-8")
     missing = [line for line in alone if line not in within.splitlines()]
     assert missing == ["<title>gptsmith</title>", '<script type="module" src="page/app.js"></script>']
+
+
+def test_a_text_is_continued_by_a_base_model_and_another_until_one_is_chosen(talked: Opened, browser: Any) -> None:
+    talked.ask("DELETE", "/studio/api/marks")
+    seen = TalkPage(browser, talked, path="talk?model=base")
+    page, columns = seen.page, seen.page.locator(".column")
+    seen.button("Compare").click()
+    page.get_by_role("group", name="Compare").get_by_role("combobox").select_option("chat")
+    page.get_by_label("Hide names until you choose").uncheck()
+    asked: list[dict[str, Any]] = []
+    page.on("request", lambda one: "/v1/completions" in one.url and asked.append(one.post_data_json))
+    seen.say("The smith ")
+    seen.ended()
+    assert {one["model"] for one in asked} == {"base", "chat"}
+    assert {one["prompt"] for one in asked} == {"The smith "}
+    expect(page.locator("#hint")).to_contain_text("Choose how the text goes on")
+    expect(page.locator(".verdicts")).to_contain_text("Not kept as a mark")
+    assert seen.violations() == []
+    page.reload()
+    texts = [columns.nth(number).locator(".words").inner_text() for number in range(2)]
+    seen.button("Go on with chat").click()
+    expect(columns).to_have_count(0)
+    expect(page.locator(".document .assistant")).to_contain_text(texts[1].strip())
+    assert seen.marks() == []
+    # The text goes on, and is compared again.
+    seen.say("")
+    seen.ended()
+    assert asked[-1]["prompt"].startswith("The smith ")
+    assert len(asked) == 4
+    expect(columns).to_have_count(2)
+    seen.close()

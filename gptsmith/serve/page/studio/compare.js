@@ -8,6 +8,9 @@ import { t } from "./words.js";
 const KEPT = "compare";
 const TEMPERATURE = { name: "temperature", off: 1, min: 0, max: 2, step: 0.05 };
 
+/** The models that can write a second one: every one continues a text, those for conversations answer. */
+const able = ({ models, conversation }) => models.filter(({ kind }) => conversation.mode === "text" || kind === "chat");
+
 export class Compare {
   constructor() {
     this.chosen = { isOn: false, isBlind: true, ...keptValue("localStorage", KEPT) };
@@ -17,11 +20,11 @@ export class Compare {
   /** The button of the bar; below the bar is what can be chosen while it is pressed. */
   show(app) {
     const { isOn } = this.chosen;
-    const canCompare = app.conversation.mode === "chat" && app.model.kind === "chat";
+    const canCompare = app.conversation.mode === "text" || app.model.kind === "chat";
     document.getElementById("bar").after(this.strip);
     this.strip.hidden = !isOn || !canCompare;
     if (!this.strip.contains(document.activeElement)) this.fillStrip(app);
-    return canCompare && el("button.toggle", { type: "button", id: "compare", "aria-label": t("talk.compare"), "aria-pressed": String(isOn), title: t("talk.compare_help"), onclick: () => {
+    return canCompare && el("button.toggle", { type: "button", id: "compare", "aria-label": t("talk.compare"), "aria-pressed": String(isOn), title: t(app.conversation.mode === "text" ? "talk.compare_texts_help" : "talk.compare_help"), onclick: () => {
       this.set({ isOn: !isOn });
       app.showBar();
       document.getElementById("compare").focus();
@@ -31,7 +34,6 @@ export class Compare {
   fillStrip(app) {
     const { temperature, isBlind } = this.chosen;
     const other = this.other(app);
-    const models = app.models.filter(({ kind }) => kind === "chat");
     const { min, max, step } = TEMPERATURE;
     const hot = el("input.number", { type: "number", min, max, step, value: temperature ?? "", placeholder: String(app.conversation.settings.temperature ?? usual(other, TEMPERATURE)) });
     hot.addEventListener("input", () => {
@@ -40,7 +42,7 @@ export class Compare {
     });
     fill(this.strip,
       el("label", {}, t("talk.with"), el("select", { onchange: ({ target }) => this.set({ model: target.value }) },
-        models.map(({ name }) => el("option", { value: name, selected: name === other.name }, name)))),
+        able(app).map(({ name }) => el("option", { value: name, selected: name === other.name }, name)))),
       el("label", {}, t("talk.temperature"), hot),
       el("label", {}, el("input", { type: "checkbox", checked: isBlind, onchange: ({ target }) => this.set({ isBlind: target.checked }) }), t("talk.blind")));
   }
@@ -51,9 +53,9 @@ export class Compare {
   }
 
   /** The model of the second answer: the chosen one, else another than the first, else the same. */
-  other({ models, model }) {
-    const able = models.filter(({ kind }) => kind === "chat");
-    return able.find(({ name }) => name === this.chosen.model) ?? able.find(({ name }) => name !== model.name) ?? model;
+  other(app) {
+    const models = able(app);
+    return models.find(({ name }) => name === this.chosen.model) ?? models.find(({ name }) => name !== app.model.name) ?? app.model;
   }
 
   /** The two {model, settings} in the order that they are shown in, which is drawn where names are hidden. */

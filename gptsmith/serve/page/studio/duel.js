@@ -1,4 +1,4 @@
-/** Two answers to one prompt, side by side, until a person says which is better. */
+/** Two answers to one prompt, or two continuations of a text, side by side, until a person says which is better. */
 
 import { copyText } from "../clipboard.js";
 import { el, fill, icon } from "../element.js";
@@ -15,7 +15,7 @@ const MAX_SPOKEN = 1000;
 /** The pair of answers that waits for a verdict at the end of a conversation, or null. */
 export function waitingPair(conversation) {
   const last = path(conversation).at(-1);
-  if (conversation.mode !== "chat" || !last || conversation.selected[last.id] !== null) return null;
+  if (!last || conversation.selected[last.id] !== null) return null;
   const one = last.children.map((id) => conversation.nodes[id]).findLast(({ duel }) => duel);
   const other = one && otherOf(conversation, one);
   return other ? (one.duel.isFirst ? [one, other] : [other, one]) : null;
@@ -97,6 +97,10 @@ export class Duel {
     return this.app.models.find(({ name }) => name === node.figures?.model);
   }
 
+  get isText() {
+    return this.conversation.mode === "text";
+  }
+
   get isWriting() {
     return this.replies.size > 0;
   }
@@ -116,13 +120,14 @@ export class Duel {
     const name = node.duel.isBlind ? letter : node.figures?.model;
     refill(foot, reply
       ? el("button", { type: "button", onclick: () => reply.stop(), "aria-label": t("talk.stop_one", { name }) }, icon("stop"), t("talk.stop"))
-      : !this.isWriting && better(t("talk.better", { name }), () => this.choose(node === this.nodes[0] ? "first" : "second"),
+      : !this.isWriting && better(t(this.isText ? "talk.go_on_with" : "talk.better", { name }), () => this.choose(node === this.nodes[0] ? "first" : "second"),
         this.marks.verdictOf(node) === (node.duel.isFirst ? "first" : "second")));
   }
 
   showVerdicts() {
+    if (this.isText) return fill(this.foot, el("p.soft", {}, t("talk.texts_not_kept")));
     const given = this.marks.verdictOf(this.node);
-    refill(this.foot, !this.isWriting && ["equal", "neither"].map((verdict) =>
+    return refill(this.foot, !this.isWriting && ["equal", "neither"].map((verdict) =>
       el("button", { type: "button", onclick: () => this.choose(verdict), "aria-pressed": String(given === verdict) }, t(`talk.${verdict}`))));
   }
 
@@ -175,11 +180,11 @@ export class Duel {
     });
   }
 
-  /** Keeps the verdict, and goes on with the better answer. */
+  /** Goes on with the better one, and keeps the verdict on answers: marks teach how to answer a message. */
   async choose(verdict) {
     const { app, conversation, nodes } = this;
     if (this.isWriting) return;
-    this.marks.choose(conversation, nodes, verdict);
+    if (!this.isText) this.marks.choose(conversation, nodes, verdict);
     select(conversation, nodes[verdict === "second" ? 1 : 0].id);
     conversation.updated = Date.now();
     app.showThread();

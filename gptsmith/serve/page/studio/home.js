@@ -30,7 +30,7 @@ export async function show(place, studio) {
 
   function take({ runs: news, jobs: newJobs }) {
     runs = news;
-    showJobs(jobs, newJobs, studio);
+    showJobs(jobs, newJobs, studio, update);
     // What a person has open stays where it is.
     if (!document.querySelector(".beside")) showRuns();
   }
@@ -107,12 +107,16 @@ function branches(runs, isSearch) {
 }
 
 /** What waits and runs, and what failed lately. */
-function showJobs(list, jobs, studio) {
+function showJobs(list, jobs, studio, onMoved) {
   const now = Date.now() / 1000;
   const failed = jobs.filter((job) => ["failed", "killed"].includes(job.state) && now - job.ended < RECENT_S).slice(0, MOST_FAILED);
   const wanted = [...jobs.filter((job) => ACTIVE.includes(job.state)).reverse(), ...failed];
-  const rows = showRows(list, wanted, { key: ({ id }) => id, signature: ({ id }) => id, make: () => jobRow(studio) });
-  rows.forEach((row, place) => row.show(wanted[place]));
+  const rows = showRows(list, wanted, { key: ({ id }) => id, signature: ({ id }) => id, make: () => jobRow(studio, { onMoved }) });
+  const waits = ({ state, lane }, job) => state === "waiting" && lane === job.lane;
+  rows.forEach((row, place) => {
+    const job = wanted[place];
+    row.show(job, { canMove: waits(job, job) && wanted.slice(0, place).some((one) => waits(one, job)) });
+  });
   list.hidden = !rows.length;
 }
 

@@ -8,11 +8,12 @@ import { progressBar } from "./progress.js";
 export const ACTIVE = ["waiting", "running", "stopping"];
 
 /** A row for a job, which `show(job)` brings up to date. */
-export function jobRow(studio, { isTitled = true } = {}) {
+export function jobRow(studio, { isTitled = true, onMoved = () => {} } = {}) {
   const { t } = studio;
   const title = el("a.run-name", { dir: "auto" });
   const stop = el("button", { type: "button" });
-  const bar = progressBar(isTitled && title, stop, t("jobs.progress"));
+  const up = el("button", { type: "button", hidden: true, onclick: tried(studio, async () => { await studio.api.post("jobs/move_up", { id: job.id }); onMoved(); }) }, t("jobs.move_up"));
+  const bar = progressBar(isTitled && title, [up, stop], t("jobs.progress"));
   const row = el("li.job", {}, bar);
   let job = null;
   stop.addEventListener("click", tried(studio, async () => {
@@ -20,8 +21,10 @@ export function jobRow(studio, { isTitled = true } = {}) {
     if (isStopping && !(await confirmed(t("jobs.askEnd"), { button: t("jobs.end"), t }))) return;
     row.show(await studio.api.post("jobs/cancel", { id: job.id, at_once: isStopping }));
   }));
-  row.show = (news) => {
+  row.show = (news, { canMove = false } = {}) => {
     job = news;
+    up.hidden = !canMove;
+    up.ariaLabel = `${t("jobs.move_up")}: ${job.title}`;
     setText(title, job.title);
     if (job.run) title.href = `#/runs/${encodeURIComponent(job.run)}`;
     bar.show({ words: progressWords(t, job), fraction: job.progress?.fraction, hasBar: ["running", "stopping"].includes(job.state) });

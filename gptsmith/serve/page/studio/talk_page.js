@@ -60,7 +60,11 @@ Object.assign(extra, {
   more: (app, node) => marks.more(app.conversation, node),
   edited: (app, node, made) => marks.edited(app.conversation, node, made),
   fields: () => documents.fields(),
-  waitsFor: (conversation) => (waitingPair(conversation) ? t("talk.choose_first") : conversation.mode === "chat" ? documents.waitsFor() : ""),
+  waitsFor: (conversation) => {
+    const isText = conversation.mode === "text";
+    if (waitingPair(conversation)) return t(isText ? "talk.choose_text" : "talk.choose_first");
+    return isText ? "" : documents.waitsFor();
+  },
   shown: (app) => {
     shownApp = app;
     const duel = duelOf(app);
@@ -72,7 +76,7 @@ Object.assign(extra, {
   },
   write: async (app, parentId) => {
     const { conversation } = app;
-    if (!compare.chosen.isOn || conversation.mode !== "chat" || parentId === null) return false;
+    if (!compare.chosen.isOn || parentId === null) return false;
     newPair(conversation, parentId, compare.sides(app), compare.chosen.isBlind);
     await duelOf(app).run();
     return true;

@@ -38,7 +38,7 @@ def planned(about: ModelDescription, found: Available) -> Recipe | None:
     return recipe(objective, count, count, about.config)
 
 
-def begin(place: Place, marks: Marks, improvements: Improvements, about: ModelDescription) -> str:
+def begin(place: Place, marks: Marks, improvements: Improvements, about: ModelDescription, device: str) -> str:
     """Writes what is learnt, and queues the training; the id of the improvement.
 
     Raises:
@@ -59,7 +59,16 @@ def begin(place: Place, marks: Marks, improvements: Improvements, about: ModelDe
     write_atomically(path, "".join(json_text(record, ensure_ascii=False) + "\n" for record in records), private=True)
     made = recipe(objective, len(records), num_prompts(learnt), about.config)
     run = free_name(place, improvements, about.name)
-    arguments = [str(about.path), str(path), "--out", str(place.runs / run), *made.arguments(), "--json"]
+    arguments = [
+        str(about.path),
+        str(path),
+        "--out",
+        str(place.runs / run),
+        *made.arguments(),
+        "--device",
+        device,
+        "--json",
+    ]
     try:
         improvements.begin(name, about.name, run, made, arguments, _prompts(held, about.prompts, learnt))
     except BaseException:

@@ -79,7 +79,7 @@ async def begin_one(state: StudioState, body: BeginRequest, _: dict[str, object]
     if about.kind != "chat":
         raise ApiError(400, f"{about.name} does not answer in conversations", param="model", code="not_a_chat_model")
     studio = state.studio
-    name = await asyncio.to_thread(begin, studio.place, studio.marks, studio.improvements, about)
+    name = await asyncio.to_thread(begin, studio.place, studio.marks, studio.improvements, about, studio.device)
     return JSONResponse({"improvement": name})
 
 

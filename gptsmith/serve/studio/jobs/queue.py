@@ -167,6 +167,22 @@ class Jobs:
         self._woken.set()
         return self._shown(self._row(job))
 
+    def move_up(self, job: str) -> dict[str, Any]:
+        """Lets a job that waits change places with the one that waits before it in its lane. The job as it is then.
+
+        Raises:
+            ApiError: there is none.
+            UserError: the disk is full.
+        """
+        before = "SELECT * FROM jobs WHERE lane = ? AND state = ? AND number < ? ORDER BY number DESC LIMIT 1"
+        with self._database.transaction() as connection:
+            row = self._row(job)
+            other = self._database.row(before, row["lane"], WAITING, row["number"])
+            if row["state"] == WAITING and other is not None:
+                for number, one in ((-1, row), (row["number"], other), (other["number"], row)):
+                    connection.execute("UPDATE jobs SET number = ? WHERE id = ?", (number, one["id"]))
+        return self._shown(self._row(job))
+
     def _row(self, job: str) -> dict[str, Any]:
         row = self._database.row("SELECT * FROM jobs WHERE id = ?", job)
         if row is None:

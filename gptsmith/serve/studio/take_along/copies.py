@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import UserError, one_line
 from gptsmith.base.files import remove_folder, writing
 from gptsmith.convert.certificate import CERTIFICATE, recorded_figures
+from gptsmith.run.checkpoint import CHECKPOINTS
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.place import RUNS, Place
@@ -27,7 +29,7 @@ class Copies:
 
     def __init__(self, place: Place, jobs: Jobs, runs: Runs) -> None:
         self._jobs, self._runs = jobs, runs
-        self._place, self._folder = place, place.folder / EXPORTS
+        self._folder, self._lock = place.folder / EXPORTS, threading.Lock()
 
     def of(self, run: str) -> list[dict[str, Any]]:
         """The copies of a run that are there, or for which a job waits, runs or failed: name, format, precision, job,
@@ -36,7 +38,7 @@ class Copies:
         Raises:
             ApiError: there is no such run.
         """
-        self._runs.folder(run)
+        made_from = self._runs.folder(run)
         jobs = {job["title"]: job for job in reversed(self._jobs.list(run=run)) if job["verb"] == "export"}
         found = []
         for to, precisions in PRECISIONS.items():
@@ -44,7 +46,7 @@ class Copies:
                 name = copy_name(run, to, precision)
                 folder = self._folder / name
                 about = {"name": name, "format": to, "precision": precision, "job": jobs.get(name)}
-                if (folder / CERTIFICATE).is_file():
+                if is_copy_of(made_from, folder):
                     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
                     found.append(about | {"num_bytes": size, "is_ready": True} | recorded_figures(folder))
                 elif name in jobs and jobs[name]["state"] != "done":
@@ -58,15 +60,19 @@ class Copies:
             ApiError: there is no such run.
             UserError: there is no such format, or the copy is there already.
         """
-        self._runs.folder(run)
+        made_from = self._runs.folder(run)
         if precision not in PRECISIONS.get(to, ()):
             raise UserError(f"{one_line(to, 40)} with {one_line(precision, 40)} is no format: one of {PRECISIONS}")
         name = copy_name(run, to, precision)
-        if any(copy["name"] == name and _is_wanted(copy) for copy in self.of(run)):
-            raise UserError(f"{name} is there already: download it, or delete it to write it again")
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        folder = self._folder / name
         arguments = [f"{RUNS}/{run}", "--to", to, "--precision", precision, "--out", f"{EXPORTS}/{name}", "--json"]
-        return self._jobs.add("export", arguments, title=name, run=run, lane="quick")
+        with writing(folder), self._lock:  # of two pages that ask at once, one is refused
+            if any(copy["name"] == name and _is_wanted(copy) for copy in self.of(run)):
+                raise UserError(f"{name} is there already: download it, or delete it to write it again")
+            if folder.exists() and not is_copy_of(made_from, folder):
+                remove_folder(folder)
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            return self._jobs.add("export", arguments, title=name, run=run, lane="quick")
 
     def folder(self, name: str) -> Path:
         """The folder of a copy.
@@ -98,6 +104,16 @@ class Copies:
         folder = self.folder(name)
         with writing(folder):
             remove_folder(folder)
+
+
+def is_copy_of(run: Path, copy: Path) -> bool:
+    """Whether a copy was made of the weights that a run has now: not of those before it was trained on, nor of another
+    run that had its name."""
+    try:
+        made = (copy / CERTIFICATE).stat().st_mtime
+        return all(weights.stat().st_mtime <= made for weights in (run / CHECKPOINTS).glob("*"))
+    except OSError:  # there is none, or it has just gone
+        return False
 
 
 def copy_name(run: str, to: str, precision: str) -> str:

@@ -28,6 +28,8 @@ from gptsmith.serve.studio.train.schemas import PlanWish, StartWish, Wish
 from gptsmith.train.planning.throughput import Speed, known_speed
 from gptsmith.train.request import PretrainRequest
 
+AUTO = "auto"
+"""The device that trainings take by themselves."""
 BROKEN = ("failed", "killed")
 
 
@@ -72,7 +74,7 @@ class Known:
 class Training:
     """The trainings of a studio."""
 
-    def __init__(self, place: Place, database: Database, jobs: Jobs, data: Data, device: str = "auto") -> None:
+    def __init__(self, place: Place, database: Database, jobs: Jobs, data: Data, device: str = AUTO) -> None:
         self._place, self._database, self._jobs, self._data = place, database, jobs, data
         self._device = device
         self.models = FoundModels(place)
@@ -118,6 +120,8 @@ class Training:
         base = None if wish.base is None else self.models.get(wish.base)
         data = self._known_data.of(self._data_words(wish.data))
         request = command.request_of(wish, data.words, None if base is None else base.id)
+        if self._device != AUTO:
+            request = request.model_copy(update={"device": self._device})
         command.check_settings(request, None if base is None or base.opened is None else base.opened.config)
         return Wanted(request, data, base)
 

@@ -219,3 +219,23 @@ def test_no_death_of_a_studio_loses_or_doubles_a_job(waiting: Queue) -> None:
         lane = [title for title in titles if int(title) % 2 == odd]
         lines = [line for line in waiting.lines() if int(line.split()[1]) % 2 == odd]
         assert lines == [f"{word} {title}" for title in lane for word in ("begin", "end")]
+
+
+def test_a_job_that_waits_moves_up_in_its_lane_but_not_before_what_runs(waiting: Queue) -> None:
+    with waiting.studio() as jobs:
+        running = jobs.add("wait", [str(waiting.log)], title="running")
+        until(lambda: waiting.lines() == ["begun"])
+        first, _, third = [
+            jobs.add("log", [str(waiting.log), name], title=name) for name in ("first", "second", "third")
+        ]
+        beside = jobs.add("log", [str(waiting.folder / "other"), "x"], title="beside", lane="quick")
+        ended(jobs, beside)
+        for job in (third, third, third, running, beside):
+            jobs.move_up(job)
+        assert [row["title"] for row in jobs.list() if row["state"] == "waiting"] == ["second", "first", "third"]
+        with pytest.raises(ApiError, match="no such job"):
+            jobs.move_up("none")
+        jobs.cancel(running)
+        ended(jobs, first)
+        until(lambda: waiting.lines()[-1] == "end second")
+    assert [line for line in waiting.lines() if "begin" in line] == ["begin third", "begin first", "begin second"]

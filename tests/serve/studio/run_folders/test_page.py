@@ -104,3 +104,25 @@ def test_an_empty_home_says_what_to_do_and_shows_what_runs(runs: Path, tmp_path:
         seen.page.get_by_label("Language").select_option("zh")
         expect(seen.page.locator(".run")).to_contain_text("已完成")
         seen.close()
+
+
+def test_what_waits_is_moved_up_and_dropped_at_home(family: Opened, browser: Any) -> None:
+    jobs = family.server.studio.jobs
+    with family.server.studio.database.transaction() as connection:  # before any of them can start
+        names = [jobs.add("pretrain", ["none"], title=title) for title in ("runs", "one", "two")]
+        connection.execute("UPDATE jobs SET lane = 'held' WHERE id IN (?, ?, ?)", names)
+    seen = StudioPage(browser, family)
+    rows = seen.page.locator(".job a.run-name")
+    expect(rows).to_have_text(["runs", "one", "two"])
+    expect(seen.button("Run earlier: runs")).to_be_hidden()
+    seen.button("Run earlier: two").press("Enter")
+    expect(rows).to_have_text(["runs", "two", "one"])
+    seen.button("Run earlier: two").click()
+    expect(rows).to_have_text(["two", "runs", "one"])
+    expect(seen.button("Run earlier: two")).to_be_hidden()
+    seen.button("Cancel: runs").click()
+    expect(rows).to_have_text(["two", "one"])
+    assert seen.violations() == []
+    for name in names:
+        jobs.cancel(name)
+    seen.close()

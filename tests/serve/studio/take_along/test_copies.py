@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from urllib.parse import quote
 
 from playwright.sync_api import expect
 
+from gptsmith.serve.studio.take_along.copies import is_copy_of
 from gptsmith.serve.studio.take_along.zipped import zipped
 
 from ..conftest import PHONE, Opened, StudioPage, opened
@@ -32,6 +34,20 @@ def downloaded(studio: Opened, path: str) -> Any:
     answer = studio.ask("GET", f"{path}?ticket={ticket}", token="x" * 32)
     assert answer.status == 200, answer.data
     return answer
+
+
+def test_a_copy_is_of_the_weights_that_a_run_has_now(tmp_path: Path) -> None:
+    run, made = tmp_path / "run", tmp_path / "made"
+    for folder in (run / "checkpoints" / "0000008", made):
+        folder.mkdir(parents=True)
+    assert not is_copy_of(run, made), "it is not whole"
+    (made / "certificate.json").touch()
+    assert is_copy_of(run, made)
+    for time_ns, is_of_now in ((10, True), (30, False)):
+        os.utime(made / "certificate.json", ns=(20, 20))
+        os.utime(run / "checkpoints" / "0000008", ns=(time_ns, time_ns))
+        assert is_copy_of(run, made) is is_of_now
+    assert is_copy_of(tmp_path / "another kind of run", made)
 
 
 def test_a_copy_is_written_shown_with_its_certificate_and_downloaded(runs: Path, tmp_path: Path, browser: Any) -> None:

@@ -45,7 +45,7 @@ def test_a_plan_is_made_once_and_anew_when_the_data_change(studio: Opened, folde
     again = plan(studio, data="changing.txt")
     assert (again["state"], again["data"]["num_bytes"]) == ("guessed", 6000)
     assert planned(studio, data="changing.txt")["job"] != first["job"]
-    assert "gptsmith pretrain --minutes 10" in first["command"]
+    assert "gptsmith pretrain --device cpu --minutes 10" in first["command"]
 
 
 def test_a_plan_is_given_up_for_another_but_not_for_the_same(studio: Opened) -> None:
@@ -78,7 +78,7 @@ def test_a_plan_that_failed_says_why_and_is_tried_again_when_it_is_wanted_again(
     ("wish", "message"),
     [
         ({"data": "../outside"}, "outside of"),
-        ({"data": ".studio/token"}, "no such collection"),
+        ({"data": ".studio/token"}, "the studio's own"),
         ({"data": "nothing"}, "no such collection"),
         ({"base": "../elsewhere"}, "not among the models"),
         ({"settings": {"train.batch_size": "0"}}, "train.batch_size: must be greater than 0"),
@@ -120,7 +120,10 @@ def test_a_run_is_tuned_by_the_command_that_tunes(studio: Opened, folder: Path, 
     assert [one["code"] for one in found["advice"]][:2] == ["small_base", "tuned"]
     started = studio.post("train", minutes=3, name="tuned", **wish)
     command = studio.get(f"jobs/{started['job']}")["command"]
-    assert command == "gptsmith finetune --json --minutes 3.0 --lora 8 --out runs/tuned -- runs/base chats.jsonl"
+    assert (
+        command
+        == "gptsmith finetune --json --device cpu --minutes 3.0 --lora 8 --out runs/tuned -- runs/base chats.jsonl"
+    )
     studio.post("jobs/cancel", id=started["job"], at_once=True)
 
 
