@@ -167,7 +167,9 @@ def test_the_newest_question_counts_and_a_silent_studio_is_told(studio: Opened, 
     page.unroute("**/studio/api/improve")
     expect(page.get_by_role("alert")).to_have_count(0)
     # So is one that hangs.
-    page.evaluate("globalThis.patient = AbortSignal.timeout.bind(AbortSignal); AbortSignal.timeout = () => patient(200)")
+    page.evaluate(
+        "globalThis.patient = AbortSignal.timeout.bind(AbortSignal); AbortSignal.timeout = () => patient(200)"
+    )
     page.route("**/studio/api/improve", lambda route: None)
     expect(page.get_by_role("alert")).to_contain_text("does not answer")
     page.evaluate("AbortSignal.timeout = patient")
