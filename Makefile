@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/interop
+	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/interop
 
 # llama.cpp is built from its source once for each version, Python and machine: ten minutes of a core. Needs Go too.
 interop: $(VENV)/.installed-interop

@@ -150,8 +150,7 @@ def test_two_processes_do_what_one_does(
 
 def test_a_group_that_is_there_is_joined_and_left_as_it_is(alone: dict[str, Path], together: Together) -> None:
     assert [figures["status"] for figures in together.outcome("joined")[0]] == ["finished"] * 2
-    for number in range(2):
-        assert_same(together.run(f"joined-{number}"), alone["muon"], 1e-12)
+    assert_same(together.run("joined"), alone["muon"], 1e-12)
 
 
 def test_checkpoints_move_from_one_process_to_four_and_on_to_two_that_shard(

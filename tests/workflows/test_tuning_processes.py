@@ -25,11 +25,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "lora": ("chats", {"lora": 2}),
     "dpo": ("pairs", {"objective": "dpo"}),
     "kto": ("marks", {}),
-    "classification": ("labels", {}),
     "int8": ("chats", {"lora": 2}),
     "grpo": ("chats", {"objective": "grpo", "settings": GRPO}),
 }
-SHARDED = ("sft", "lora", "kto")
+SHARDED = ("lora", "kto")
 
 
 def records() -> dict[str, list[dict[str, Any]]]:
@@ -44,7 +43,6 @@ def records() -> dict[str, list[dict[str, Any]]]:
             {"prompt": thing, "completion": right if number % 2 else wrong, "label": bool(number % 2)}
             for number, thing in enumerate(things)
         ],
-        "labels": [{"text": thing, "label": "sharp" if "sword" in thing else "blunt"} for thing in things],
     }
 
 

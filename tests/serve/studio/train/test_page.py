@@ -59,7 +59,7 @@ def test_a_training_is_chosen_planned_set_and_started(studio: Opened, browser: A
     expect(page.get_by_text("It starts after 1 training before it.")).to_be_visible()
     (job,) = [job for job in studio.get("jobs")["jobs"] if job["run"] == "my_run"]
     command = studio.get(f"jobs/{job['id']}")["command"]
-    assert "--set train.optimizer.learning_rate=0.02 --minutes 90.0 --out runs/my_run" in command
+    assert "--set train.optimizer.learning_rate=0.02 --device cpu --minutes 90.0 --out runs/my_run" in command
     studio.post("jobs/cancel", id=job["id"], at_once=True)
     seen.close()
 
