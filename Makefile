@@ -7,13 +7,17 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 LLAMA_CPP := $(shell sed -n 's/^llama_cpp_python==//p' constraints.txt)
 WHEELS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gptsmith/wheels
 
-.PHONY: demo test interop torture fuzz wheel docs check bench soak format clean
+.PHONY: demo test stories interop torture fuzz wheel docs check bench soak format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/interop
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/interop -m "not story"
+
+# Stories: long ways through the whole program, in a browser or in several processes.
+stories: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/interop -m story
 
 # llama.cpp is built from its source once for each version, Python and machine: ten minutes of a core. Needs Go too.
 interop: $(VENV)/.installed-interop

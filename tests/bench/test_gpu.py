@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+pytestmark = pytest.mark.story
+
 FILE = Path(__file__).parents[2] / "bench" / "gpu.py"
 
 

@@ -28,6 +28,8 @@ from tests.workflows import process_worker
 from tests.workflows.conftest import SMALL
 from tests.workflows.together import Job, Outcome, assert_same, cut, store_of_torchrun, work
 
+pytestmark = pytest.mark.story
+
 TINY = [*SMALL, "model.embed_dim=32", "train.dtype=float32"]
 # Every step is kept: a run that is cut after any of them can be resumed.
 EVERY_STEP = [*TINY, "train.num_steps=10", "checkpoint.every_steps=1", "checkpoint.keep_every_steps=1"]

@@ -13,6 +13,8 @@ import gptsmith
 from tests.workflows.conftest import SMALL
 from tests.workflows.together import Job, Outcome, assert_same, cut, work
 
+pytestmark = pytest.mark.story
+
 BASE = [*SMALL, "model.embed_dim=32", "model.context_length=64", "train.num_steps=4"]
 EXACT = [
     "train.dtype=float64", "train.num_steps=10", "train.batch_size=4", "train.evaluate_every_steps=4",

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import expect
 
 from .conftest import Opened, StudioPage
@@ -110,6 +111,7 @@ def test_a_folder_is_dropped_seen_and_mended(studio: Opened, browser: Any, tmp_p
     seen.close()
 
 
+@pytest.mark.story
 def test_five_thousand_files_are_few_requests(studio: Opened, browser: Any) -> None:
     seen = StudioPage(browser, studio, "data")
     page = seen.page

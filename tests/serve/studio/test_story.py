@@ -22,6 +22,8 @@ from playwright.sync_api import expect
 from ..conftest import until
 from .conftest import Opened, StudioPage
 
+pytestmark = pytest.mark.story
+
 ANSWER = ".message.assistant"
 NUM_MARKS = 24
 OFFLINE = "ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE", "ERR_INCOMPLETE_CHUNKED_ENCODING"

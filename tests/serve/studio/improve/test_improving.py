@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import expect
 
 from gptsmith.evaluate.anytime import PairedPreference
@@ -14,6 +15,8 @@ from gptsmith.evaluate.anytime import PairedPreference
 from ...conftest import until
 from ..conftest import Opened, StudioPage, opened
 from .conftest import PROMPTS, answers, is_liked, thumb
+
+pytestmark = pytest.mark.story
 
 NUM_MARKS = 60
 NAME = "chat-improved"

@@ -187,6 +187,7 @@ def test_a_failure_of_one_look_ends_no_later_one(waiting: Queue, monkeypatch: py
         assert ended(jobs, jobs.add("log", [str(waiting.log), "one"], title=""))["state"] == "done"
 
 
+@pytest.mark.story
 def test_no_death_of_a_studio_loses_or_doubles_a_job(waiting: Queue) -> None:
     chance = random.Random(0)
     number, acknowledged = 0, []

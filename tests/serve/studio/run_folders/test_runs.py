@@ -164,6 +164,7 @@ def test_a_report_is_opened_by_a_ticket_in_a_sandbox(family: Opened) -> None:
     assert "sandbox allow-scripts" in answer.headers["content-security-policy"]
 
 
+@pytest.mark.story
 def test_training_is_stopped_and_resumed(tmp_path: Path) -> None:
     write_text(tmp_path / "smiths")
     settings = [*SMALL, "train.num_steps=400", "train.batch_size=1"]
