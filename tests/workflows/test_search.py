@@ -293,6 +293,7 @@ print(json.dumps(seen))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the signals are those of POSIX")
+@pytest.mark.story
 def test_a_search_that_is_killed_anywhere_goes_on_by_the_same_command_and_loses_no_ended_trial(
     base: Path, data: Path, unstopped: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -77,6 +77,7 @@ def test_what_fails_or_is_cancelled_leaves_no_collection(asking: Opened) -> None
     assert names(asking) == {HOSTILE}
 
 
+@pytest.mark.story
 def test_pairs_are_made_seen_and_mended(asking: Opened, browser: Any) -> None:
     seen = StudioPage(browser, asking, "data")
     page = seen.page

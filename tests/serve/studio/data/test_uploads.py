@@ -193,6 +193,7 @@ def test_one_bad_file_of_a_pack_keeps_no_other_back(kept: Kept) -> None:
             kept.uploads.unpack(kept.collection, bad)
 
 
+@pytest.mark.story
 def test_a_killed_studio_loses_nothing_that_it_acknowledged(tmp_path: Path) -> None:
     """A real studio is killed in the middle of a chunk; the next one goes on."""
     data = random.Random(3).randbytes(9_000_000)

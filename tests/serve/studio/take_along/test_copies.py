@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from playwright.sync_api import expect
 
 from gptsmith.serve.studio.take_along.copies import is_copy_of
@@ -50,6 +51,7 @@ def test_a_copy_is_of_the_weights_that_a_run_has_now(tmp_path: Path) -> None:
     assert is_copy_of(tmp_path / "another kind of run", made)
 
 
+@pytest.mark.story
 def test_a_copy_is_written_shown_with_its_certificate_and_downloaded(runs: Path, tmp_path: Path, browser: Any) -> None:
     copy(runs / "chat", tmp_path / "runs" / NAME)
     with opened(tmp_path) as studio:
