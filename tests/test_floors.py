@@ -13,6 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "gptsmith"
 FLOORS = [
     {"base"},
+    {"store"},
     {"text", "pages"},
     {"data"},
     {"model", "retrieval"},
@@ -29,7 +30,7 @@ FLOORS = [
     {"cli"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-NO_TORCH = {"base", "text", "pages", "data", "retrieval"}
+NO_TORCH = {"base", "store", "text", "pages", "data", "retrieval"}
 
 
 def imports(source: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ GptsmithError
 │   ├── MissingExtraError      a library is needed that is not installed: the line says how to install it
 │   ├── ContextOverflowError   a prompt does not fit into the model's context (`gptsmith.generate.request`)
 │   ├── InvalidConstraintError a grammar, pattern or schema cannot be compiled (`gptsmith.generate.request`)
+│   ├── StoreError             an object store cannot be reached, or refuses (`gptsmith.store.objects`)
 │   ├── QueueFullError         more requests wait than an engine accepts (`gptsmith.generate.request`)
 │   ├── TooShortError          the time is too short to train anything (`gptsmith.train.planning.plan`)
 │   └── TrainingDivergedError  training stays non-finite after every recovery (`gptsmith.train.stability`)

@@ -1,0 +1,137 @@
+"""Objects in a store: the same face over memory and over S3, and lines for people where a store refuses."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from gptsmith.base.errors import MissingExtraError
+from gptsmith.store.objects import NoObjectError, Store, StoreError, is_remote
+from tests.object_store import s3_server
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch, s3_server(patch) as url:
+        yield url
+
+
+@pytest.fixture(params=["memory", "s3"])
+def store(request: pytest.FixtureRequest, bucket: str) -> Store:
+    name = uuid.uuid4().hex
+    return Store(f"{bucket}/{name}" if request.param == "s3" else f"memory://{name}/runs")
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/mine", "gs://b", "memory://x/y", "S3://b", "https://x.org/a"])
+def test_urls_are_remote(path: str) -> None:
+    assert is_remote(path)
+
+
+@pytest.mark.parametrize("path", ["runs/mine", "hf:owner/name", "/s3:/bucket", "C:\\texts", "a:b", Path("s3:/b")])
+def test_paths_are_not(path: object) -> None:
+    assert not is_remote(path)
+
+
+def test_an_object_comes_back(store: Store, tmp_path: Path) -> None:
+    store.write("a/b.txt", b"one")
+    store.write("a/b.txt", b"two")
+    assert store.read("a/b.txt") == b"two"
+    (tmp_path / "file").write_bytes(b"\x00\xff" * 1000)
+    store.upload(tmp_path / "file", "a/c/file")
+    store.download("a/c/file", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"\x00\xff" * 1000
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "file"]
+    assert store.names() == ["a/b.txt", "a/c/file"]
+    assert store.names("a/c") == ["a/c/file"]
+    assert store.at("a").names() == ["b.txt", "c/file"]
+    assert store.folders() == ["a"]
+    assert store.names("b") == []
+    store.delete("a/b.txt")
+    store.delete("a/b.txt")
+    assert store.names() == ["a/c/file"]
+    assert store.at("nowhere").folders() == []
+
+
+def test_what_others_write_is_seen_at_once(store: Store) -> None:
+    other = Store(store.url)
+    assert store.names() == []
+    other.write("a", b"")
+    assert store.names() == ["a"]
+
+
+def test_only_one_creates(store: Store) -> None:
+    assert store.create("lock", b"0")
+    assert not store.create("lock", b"1")
+    assert store.read("lock") == b"0"
+    if store.scheme == "s3":  # memory decides in one step only within one thread
+        with ThreadPoolExecutor(8) as pool:
+            assert sum(pool.map(lambda n: Store(store.url).create("race", str(n).encode()), range(8))) == 1
+
+
+def test_an_object_that_is_missing_is_named(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(NoObjectError, match=r"/x/y: there is no such object"):
+        store.read("x/y")
+    with pytest.raises(NoObjectError, match=r"/x/y: there is no such object"):
+        store.download("x/y", tmp_path / "copy")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bucket_that_is_missing_is_named(bucket: str, tmp_path: Path) -> None:
+    store = Store("s3://elsewhere/mine")
+    (tmp_path / "file").touch()
+    for act in (
+        lambda: store.read("a"),
+        lambda: store.write("a", b""),
+        lambda: store.create("a", b""),
+        store.names,
+        store.folders,
+        lambda: store.upload(tmp_path / "file", "a"),
+    ):
+        with pytest.raises(NoObjectError, match="there is no bucket elsewhere: make it, or check its name"):
+            act()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("ftp://host/x", r"'ftp://host/x' is in no store that is known: give a URL of s3://, gs://, memory://"),
+        ("runs/mine", r"'runs/mine' is in no store"),
+        ("s3://", r"names no bucket: write s3://BUCKET/NAME"),
+    ],
+)
+def test_a_url_of_no_store_is_refused(url: str, message: str) -> None:
+    with pytest.raises(StoreError, match=message):
+        Store(url)
+
+
+def test_no_server_is_one_line(monkeypatch: pytest.MonkeyPatch, bucket: str) -> None:
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(StoreError, match=r"s3://x/a: the store does not answer .*AWS_ENDPOINT_URL"):
+            Store("s3://x").read("a")
+
+
+def test_no_credentials_is_one_line(monkeypatch: pytest.MonkeyPatch, bucket: str) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(StoreError, match=r"there are no credentials for the store: .*AWS_ACCESS_KEY_ID"):
+        Store("s3://x").read("a")
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    def missing(scheme: str) -> None:
+        raise ImportError(scheme)
+
+    monkeypatch.setattr(fsspec, "get_filesystem_class", missing)
+    with pytest.raises(MissingExtraError, match=r"pip install 'gptsmith\[store\]'"):
+        Store("s3://bucket").names()
+    with pytest.raises(MissingExtraError, match="pip install gcsfs"):
+        Store("gs://bucket").names()
