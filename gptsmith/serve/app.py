@@ -46,7 +46,7 @@ def _endpoint(route: Route, state: State) -> Callable[[Request], Awaitable[Respo
     async def endpoint(request: Request) -> Response:
         if schema is None:
             return await route.handler(state, request)
-        body = await read_body(request, schema, state.settings, state.models.run_on_reader)
+        body = await read_body(request, schema, state.settings, state.models.workers.run_on_reader)
         return await unless_disconnected(request, route.handler(state, body, request.scope["log_fields"]))
 
     return endpoint

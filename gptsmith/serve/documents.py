@@ -38,7 +38,7 @@ async def describe_documents(state: State, _: Request) -> Response:
         counts = {"num_files": num_files, "num_passages": num_passages}
         return {"object": "documents", **counts, "skipped": documents.skipped}
 
-    return Response(json_bytes(await state.models.run_on_reader(described)), media_type="application/json")
+    return Response(json_bytes(await state.models.workers.run_on_reader(described)), media_type="application/json")
 
 
 async def get_passage(state: State, request: Request) -> Response:
@@ -48,7 +48,7 @@ async def get_passage(state: State, request: Request) -> Response:
         ApiError: there is none of that id, or no documents are served.
     """
     documents, id_ = _documents(state), request.path_params["name"]
-    return passage_response(await state.models.run_on_reader(lambda: documents.passage(id_)), id_)
+    return passage_response(await state.models.workers.run_on_reader(lambda: documents.passage(id_)), id_)
 
 
 def passage_response(found: Sequence[Source], id_: str) -> Response:

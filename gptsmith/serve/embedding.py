@@ -40,7 +40,7 @@ async def embed_texts(
     with served.reserved(1):
         try:
             with served.engine.kv_memory.explained():
-                prompts = await state.models.run_on_reader(lambda: [token_ids(one) for one in inputs])
+                prompts = await state.models.workers.run_on_reader(lambda: [token_ids(one) for one in inputs])
         except TooManyTokensError as error:
             raise api_error(error, param) from None
         for ids in prompts:

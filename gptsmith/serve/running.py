@@ -84,7 +84,7 @@ class RunningServer:
 
     def has_ended(self, timeout_s: float) -> bool:
         """Whether all its threads end within this time, after it has served."""
-        return self._server.state.models.has_ended(timeout_s)
+        return self._server.state.models.workers.has_ended(timeout_s)
 
     def __enter__(self) -> Self:
         return self

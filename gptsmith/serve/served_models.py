@@ -4,27 +4,17 @@ them."""
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Sequence
 from functools import partial
-from typing import TypeVar
 
 from gptsmith.base.console import note
-from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes
-from gptsmith.base.futures import without_stop_iteration
 from gptsmith.convert.load import Loaded
-from gptsmith.generate.draft_model import DraftModel, draft_kv_cache_bytes
-from gptsmith.generate.engine import Engine
-from gptsmith.generate.engine_thread import EngineThread
 from gptsmith.generate.forward import SMALL_BYTES, compile_ahead
-from gptsmith.generate.recital_guard import RecitalGuard
 from gptsmith.model.device import choose_device
-from gptsmith.provenance.recital import recital_guard
 from gptsmith.retrieval.documents import Documents
+from gptsmith.serve.engines import Engines, require_draft
 from gptsmith.serve.errors import ApiError, overloaded
 from gptsmith.serve.load import LoadedRun, ModelDescription
 from gptsmith.serve.log import LOGGER
@@ -33,22 +23,21 @@ from gptsmith.serve.model_folders import ModelFolders, reason_of
 from gptsmith.serve.model_memory import ModelMemory, equal_shares, give_back_memory
 from gptsmith.serve.served_model import ServedModel
 from gptsmith.serve.settings import ServeSettings
+from gptsmith.serve.workers import Workers
 from gptsmith.train.classifier import Classifier
 
-T = TypeVar("T")
-NUM_READERS = 2
 TOO_MANY_REQUESTS = 429
 
 
 class ServedModels:
-    """All models of a server by name. One thread owns torch while texts are generated; two read prompts, so that a long
-    one of one person does not delay the short ones of others; one loads models, and one explains, one after the other.
+    """All models of a server by name.
 
     Which models are loaded changes on the thread of the loop alone. A handler that was given a model reserves a place
     with it before it waits for anything else, so that it is not unloaded meanwhile.
 
     Attributes:
         entries: every model that can be asked for.
+        workers: the threads on which prompts are read, models loaded and answers explained.
     """
 
     def __init__(
@@ -70,18 +59,15 @@ class ServedModels:
             UserError: the draft model's tokenizer is not that of `runs`, or it or they write no text; `runs` and
                 folders have models of one name; or the recital guard lacks a text that one of `runs` learnt from.
         """
-        self.settings, self._draft, self._folders, self.documents = settings, draft, folders, documents
-        self._require_same_tokenizer(runs)
-        self._thread = EngineThread()
-        self._lock, self._num_reading = threading.Lock(), 0
-        self._readers = ThreadPoolExecutor(NUM_READERS, thread_name_prefix="reader")
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
-        self._explainer = ThreadPoolExecutor(1, thread_name_prefix="explainer")
+        self.settings, self.documents, self._folders = settings, documents, folders
+        if draft is not None:
+            require_draft(draft, runs, there_are_others=folders is not None)
+        self.workers, self._engines = Workers(), Engines(settings, draft, documents)
         self._refreshing, self._loads = asyncio.Lock(), asyncio.Lock()
         self._retiring: set[ServedModel] = set()
         shares = equal_shares(runs, settings.kv_cache_memory, num_others=folders is not None)
         self.entries = {
-            run.name: ModelEntry(run.about, self._with_engine(run, shares[run.name]), is_pinned=True, num_loads=1)
+            run.name: ModelEntry(run.about, self._engines.serve(run, shares[run.name]), is_pinned=True, num_loads=1)
             for run in runs
         }
         for name, served in self.loaded.items():
@@ -92,52 +78,6 @@ class ServedModels:
             self._take_in(folders)
             if any(self._memory.weight_bytes(entry.about) >= SMALL_BYTES for entry in self.entries.values()):
                 compile_ahead(settings.engine)
-
-    def _require_same_tokenizer(self, runs: Sequence[LoadedRun]) -> None:
-        """
-        Raises:
-            UserError: the draft model can propose nothing to one of them.
-        """
-        draft = self._draft
-        if draft is None:
-            return
-        draft.require_words()
-        if runs and self._folders is None and all(run.classifier is not None for run in runs):
-            raise UserError(
-                f"--draft {draft.run.folder} proposes text, and {', '.join(run.name for run in runs)} writes none, "
-                "but labels texts: leave --draft out"
-            )
-        for run in runs:
-            if run.classifier is None and run.loaded.tokenizer.fingerprint != draft.tokenizer.fingerprint:
-                raise UserError(
-                    f"--draft {draft.run.folder} has another tokenizer than {run.name}: they must share one"
-                )
-
-    def _with_engine(self, run: LoadedRun, kv_cache_bytes: int | None) -> ServedModel:
-        draft, tokenizer = self._draft, run.loaded.tokenizer
-        own_bytes, proposer = kv_cache_bytes, None
-        if draft is not None and run.classifier is None and draft.tokenizer.fingerprint == tokenizer.fingerprint:
-            draft_bytes = None
-            if kv_cache_bytes is not None:
-                draft_bytes = draft_kv_cache_bytes(kv_cache_bytes, run.loaded.model, draft.model)
-                own_bytes = kv_cache_bytes - draft_bytes
-            proposer = DraftModel(draft.model, kv_cache_bytes=draft_bytes)
-        settings = self.settings.engine_settings(own_bytes)
-        engine = Engine(
-            run.loaded.model, tokenizer, settings=settings, proposer=proposer,
-            recital_guard=self._recital_guard(run), thread=self._thread,
-        )  # fmt: skip
-        run.loaded.model = engine.model  # the server holds no weights but those that it computes with
-        return ServedModel(run, engine, self.settings, kv_cache_bytes or 0, self.documents)
-
-    def _recital_guard(self, run: LoadedRun) -> RecitalGuard | None:
-        """
-        Raises:
-            UserError: a text that a model learnt from is not here.
-        """
-        if self.settings.no_recital is None or run.classifier is not None:
-            return None
-        return recital_guard(run.loaded.run, self.settings.no_recital)
 
     # Which models there are
 
@@ -158,7 +98,7 @@ class ServedModels:
         if self._folders is None:
             return
         async with self._refreshing:
-            await self.run_on_reader(self._folders.scan)
+            await self.workers.run_on_reader(self._folders.scan)
             self._take_in(self._folders)
 
     def _take_in(self, folders: ModelFolders) -> None:
@@ -278,7 +218,7 @@ class ServedModels:
                 started, about = time.monotonic(), entry.about
                 await self._make_room(entry)
                 work = partial(self._loaded_from_folder, about, self._promised_bytes())
-                served = await self._run_on_loader(work)
+                served = await self.workers.run_on_loader(work)
                 if self.entries.get(entry.name) is not entry:  # it has gone meanwhile
                     served.engine.close()
                     return self._not_found(entry.name)
@@ -312,7 +252,7 @@ class ServedModels:
         run = self._folders.load(about)
         is_writer = run.classifier is None
         share = self._memory.share(run.loaded.config, promised_bytes) if is_writer else None
-        served = self._with_engine(run, share)
+        served = self._engines.serve(run, share)
         if served.engine.kv_memory.is_shorter:
             LOGGER.warning("%s: %s: that is its context here", about.name, served.engine.kv_memory.limit)
         return served
@@ -334,7 +274,7 @@ class ServedModels:
             if not idle:
                 break
             self._retire(min(idle, key=lambda other: other.last_used))
-            await self._run_on_loader(give_back_memory)
+            await self.workers.run_on_loader(give_back_memory)
         needed, free = self._memory.weight_bytes(about), self._memory.free_bytes()
         if free is None or needed <= free:
             return
@@ -371,21 +311,7 @@ class ServedModels:
         self._retiring.discard(served)
         served.on_idle = lambda: None
         served.engine.close()
-        with suppress(RuntimeError):  # the server has ended
-            self._loader.submit(give_back_memory)
-
-    # Threads
-
-    async def _run_on_loader(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._loader, self._counted(work))
-
-    async def run_on_reader(self, work: Callable[[], T]) -> T:
-        """The result of a function that reads what was sent, on a thread for that."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._counted(work))
-
-    async def run_on_explainer(self, work: Callable[[], T]) -> T:
-        """The result of a function that explains, on a thread for that; one waits for the other."""
-        return await asyncio.get_running_loop().run_in_executor(self._explainer, self._counted(work))
+        self.workers.load_later(give_back_memory)
 
     @property
     def is_writing(self) -> bool:
@@ -393,33 +319,13 @@ class ServedModels:
         there = [entry.served for entry in [*self.entries.values()]]  # which may change meanwhile, on another thread
         return any(served.engine.figures().running for served in [*there, *self._retiring] if served is not None)
 
-    def _counted(self, work: Callable[[], T]) -> Callable[[], T]:
-        def counted() -> T:
-            with self._lock:
-                self._num_reading += 1
-            try:
-                return without_stop_iteration(work)()
-            finally:
-                with self._lock:
-                    self._num_reading -= 1
-
-        return counted
-
     def cancel_all(self) -> None:
         """Ends every text."""
         for served in [*self.loaded.values(), *self._retiring]:
             served.engine.close()
 
     def close(self) -> None:
-        """Ends every text and all threads; see `has_ended` for those that do not let themselves be ended."""
+        """Ends every text and all threads; see `Workers.has_ended` for those that do not let themselves be ended."""
         self.cancel_all()
-        self._thread.close()
-        for executor in (self._readers, self._loader, self._explainer):
-            executor.shutdown(wait=False, cancel_futures=True)
-
-    def has_ended(self, timeout_s: float) -> bool:
-        """Whether no thread reads any more, after at most this long: a template may run on and on."""
-        deadline = time.monotonic() + timeout_s
-        while self._num_reading and time.monotonic() < deadline:
-            time.sleep(0.01)
-        return not self._num_reading
+        self._engines.close()
+        self.workers.close()

@@ -40,7 +40,7 @@ async def count_tokens(state: State, body: CountTokensRequest, log_fields: dict[
     served = await state.models.writer(body.model)
     job = MessagesJob(body, served)
     with served.reserved(1):
-        prompt = await state.models.run_on_reader(lambda: job.prompt(must_fit=False))
+        prompt = await state.models.workers.run_on_reader(lambda: job.prompt(must_fit=False))
     log_fields |= {"model": served.name, "prompt_tokens": len(prompt.token_ids)}
     return JSONResponse({"input_tokens": len(prompt.token_ids)})
 

@@ -106,7 +106,7 @@ async def generate_response(state: State, job: GenerationJob, log_fields: dict[s
         job.group = group
         try:
             with job.served.engine.kv_memory.explained():
-                requests = await state.models.run_on_reader(job.requests)
+                requests = await state.models.workers.run_on_reader(job.requests)
         except TooManyTokensError as error:
             raise api_error(error, job.prompt_field) from None
         await group.submit(state.models, requests, job.prompt_field, job.format_field)
@@ -125,7 +125,7 @@ def _num_logprobs(output: SequenceOutput | OutputChunk) -> int:
 
 async def _written(state: State, num_logprobs: int, write: Callable[[], T]) -> T:
     """A part of an answer: at once, or if it has many log-probabilities, by another thread."""
-    return write() if num_logprobs <= MANY_LOGPROBS else await state.models.run_on_reader(write)
+    return write() if num_logprobs <= MANY_LOGPROBS else await state.models.workers.run_on_reader(write)
 
 
 async def _events(state: State, events: ChunkEvents, group: SequenceGroup) -> AsyncIterator[bytes]:

@@ -91,7 +91,7 @@ class SequenceGroup:
                     handle.cancel()
 
         try:
-            await models.run_on_reader(submit_all)
+            await models.workers.run_on_reader(submit_all)
         except InvalidConstraintError as error:
             place = format_param if error.part in ("", FORMAT_PART) else "tools"
             hint = NOT_STRICT if any(sign in str(error) for sign in NOT_ENFORCED) else ""

@@ -54,12 +54,12 @@ async def explain(state: State, body: ExplainRequest, log_fields: dict[str, Any]
     with ExitStack() as stack:
         stack.enter_context(served.reserved(1))
         if body.stream:
-            running = asyncio.ensure_future(state.models.run_on_explainer(work))
+            running = asyncio.ensure_future(state.models.workers.run_on_explainer(work))
             release = stack.pop_all()
             release.callback(turns.give_up)
             return EventStream(_events(running, progress), release.close)
         stack.callback(turns.give_up)
-        return Response(json_bytes(await state.models.run_on_explainer(work)), media_type="application/json")
+        return Response(json_bytes(await state.models.workers.run_on_explainer(work)), media_type="application/json")
 
 
 async def _events(running: asyncio.Future[dict[str, Any]], progress: Progress) -> AsyncIterator[bytes]:

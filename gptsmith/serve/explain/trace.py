@@ -44,7 +44,7 @@ async def trace(state: State, body: TraceRequest, log_fields: dict[str, Any]) ->
     turns = Turns(served.engine, lambda: state.models.is_writing)
     with served.reserved(1):
         try:
-            found = await state.models.run_on_explainer(partial(_answer, served, body, turns))
+            found = await state.models.workers.run_on_explainer(partial(_answer, served, body, turns))
         finally:
             turns.give_up()
     return Response(json_bytes(found), media_type="application/json")

@@ -32,7 +32,7 @@ async def embed(state: State, body: OllamaEmbedRequest, log_fields: dict[str, An
     log_fields |= {"model": served.name, "prompt_tokens": num_tokens}
     took = {"total_duration": time.monotonic_ns() - started, "load_duration": 0}
     answer = {"model": body.model, "embeddings": vectors, **took, "prompt_eval_count": num_tokens}
-    data = await state.models.run_on_reader(lambda: json_bytes(answer))
+    data = await state.models.workers.run_on_reader(lambda: json_bytes(answer))
     return Response(data, media_type="application/json")
 
 

@@ -32,7 +32,7 @@ async def classify(state: State, body: ClassifyRequest, log_fields: dict[str, An
         raise refused("input", f"{len(texts)} texts are more than the {state.settings.max_inputs} allowed at once")
     found: list[list[float]] = []
     with served.reserved(1):
-        samples = await state.models.run_on_reader(lambda: classifier.samples(texts))
+        samples = await state.models.workers.run_on_reader(lambda: classifier.samples(texts))
         for batch in _batches(samples):
             rows = await asyncio.wrap_future(served.engine.call(partial(classifier.probabilities, batch)))
             found += rows

@@ -35,5 +35,5 @@ async def embeddings(state: State, body: EmbeddingRequest, log_fields: dict[str,
     log_fields |= {"model": served.name, "prompt_tokens": num_tokens}
     usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
     answer = {"object": "list", "data": rows, "model": served.name, "usage": usage, "pooling": "mean of the last layer"}
-    data = await state.models.run_on_reader(lambda: json_bytes(answer))
+    data = await state.models.workers.run_on_reader(lambda: json_bytes(answer))
     return Response(data, media_type="application/json")

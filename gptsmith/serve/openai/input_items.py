@@ -35,7 +35,7 @@ async def list_input_items(state: State, request: Request) -> Response:
         ends = {"first_id": items[0].id if items else None, "last_id": items[-1].id if items else None}
         return json_bytes({"object": "list", "data": data, **ends, "has_more": has_more})
 
-    return Response(await state.models.run_on_reader(answer), media_type="application/json")
+    return Response(await state.models.workers.run_on_reader(answer), media_type="application/json")
 
 
 def page_of(items: list[Any], asked: QueryParams) -> tuple[list[Any], bool]:

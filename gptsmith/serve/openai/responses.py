@@ -55,7 +55,7 @@ async def responses(state: State, body: ResponsesRequest, log_fields: dict[str, 
     """
     served = await state.models.writer(body.model)
     with served.reserved(1):
-        job = await state.models.run_on_reader(lambda: ResponseJob(body, served, state.stored))
+        job = await state.models.workers.run_on_reader(lambda: ResponseJob(body, served, state.stored))
     return await generate_response(state, job, log_fields)
 
 
@@ -68,7 +68,9 @@ async def get_response(state: State, request: Request) -> Response:
     found = state.stored.get(request.path_params["name"])
     if found is None:
         raise not_found(request.path_params["name"])
-    return Response(await state.models.run_on_reader(lambda: json_bytes(found.response)), media_type="application/json")
+    return Response(
+        await state.models.workers.run_on_reader(lambda: json_bytes(found.response)), media_type="application/json"
+    )
 
 
 async def delete_response(state: State, request: Request) -> Response:

@@ -44,7 +44,7 @@ async def tokenize(state: State, body: TokenizeRequest, log_fields: dict[str, An
 
     log_fields["model"] = served.name
     with served.reserved(1):
-        return Response(await state.models.run_on_reader(answer), media_type="application/json")
+        return Response(await state.models.workers.run_on_reader(answer), media_type="application/json")
 
 
 async def detokenize(state: State, body: DetokenizeRequest, log_fields: dict[str, Any]) -> Response:
@@ -61,4 +61,4 @@ async def detokenize(state: State, body: DetokenizeRequest, log_fields: dict[str
         return json_bytes({"prompt": served.tokenizer.decode(body.tokens, keep_special=True)})
 
     log_fields |= {"model": served.name}
-    return Response(await state.models.run_on_reader(answer), media_type="application/json")
+    return Response(await state.models.workers.run_on_reader(answer), media_type="application/json")
