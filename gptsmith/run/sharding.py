@@ -16,10 +16,15 @@ def shard(model: GPT, device: torch.device, group_size: int | None = None) -> No
     a group size, over the processes of each group, which holds the whole model.
 
     Fully sharded data parallel training (Zhao et al. 2023) by PyTorch's `fully_shard`: a block's parameters are
-    gathered only while it computes.
+    gathered only while it computes, and in bfloat16 if it computes in it. Gradients are summed in float32.
     """
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+    from torch.distributed.fsdp import (
+        FSDPModule,
+        MixedPrecisionPolicy,
+        fully_shard,
+        register_fsdp_forward_method,
+    )
 
     num_processes = dist.get_world_size()
     if group_size is None or group_size == num_processes:
@@ -28,8 +33,11 @@ def shard(model: GPT, device: torch.device, group_size: int | None = None) -> No
         mesh = init_device_mesh(
             device.type, (num_processes // group_size, group_size), mesh_dim_names=("replicate", "shard")
         )
+    # What is outside of the blocks stays as it is: a token's gradient is a sum over all its places, and logits are exact.
+    short = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+    policy = short if model.compute_dtype == torch.bfloat16 else MixedPrecisionPolicy()
     for block in model.blocks:
-        fully_shard(block, mesh=mesh)
+        fully_shard(block, mesh=mesh, mp_policy=policy)
     # The head is read after the forward pass: what is in no block stays gathered from there to the backward pass.
     fully_shard(model, mesh=mesh, reshard_after_forward=False)
     register_fsdp_forward_method(model, "hidden")

@@ -7,17 +7,20 @@ import os
 import sys
 import time
 import traceback
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn, TypedDict
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gptsmith.base.errors import UserError
 from gptsmith.train import resolve, trainer
 from gptsmith.train.callbacks import evaluate, more_callbacks, replan
 from gptsmith.train.planning import time_budget
 from gptsmith.train.planning.throughput import Speed
+from gptsmith.train.step import StepResult
 from gptsmith.train.trainer import Callback, Trainer
 from gptsmith.workflows.finetune import finetune
 from gptsmith.workflows.pretrain import pretrain
@@ -49,6 +52,39 @@ class Clock(Callback):
         self.now += 2.4 - 1.8 * int(os.environ["RANK"])
 
 
+class Sending(TorchDispatchMode):
+    """Adds up the bytes that this process gives to each collective operation on tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_bytes: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if str(func).startswith("c10d._"):  # _allgather_base_ and _reduce_scatter_base_: (output, input, ...)
+            self.num_bytes[str(func).split(".")[1].strip("_")] += args[1].nbytes
+        return func(*args, **(kwargs or {}))
+
+
+class CountSent(Callback):
+    """Counts what the last step sends."""
+
+    def __init__(self) -> None:
+        self.sending = Sending()
+
+    def before_step(self, trainer: Trainer) -> None:
+        if trainer.state.step == trainer.num_steps - 1:
+            self.sending.__enter__()
+
+    def after_step(self, trainer: Trainer, step: StepResult, seconds: float) -> None:
+        if trainer.state.step == trainer.num_steps:
+            self.sending.__exit__(None, None, None)
+
+    def result(self, trainer: Trainer) -> dict[str, Any]:
+        return {"sent": dict(self.sending.num_bytes)}
+
+
 def train(job: dict[str, Any]) -> dict[str, Any]:
     """The figures of a run, or its error."""
     if job.pop("joins", False):  # a group that is there
@@ -60,6 +96,8 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     callbacks: list[Callback] = []
     if "poison_at" in job:
         callbacks.append(Poison(job.pop("poison_at"), job.pop("always")))
+    if job.pop("counts", False):
+        callbacks.append(CountSent())
     timed = (trainer, evaluate, replan, resolve) if "minutes" in job else ()
     if timed:
         clock = Clock()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from torch.distributed import TCPStore
 
@@ -42,6 +43,7 @@ KINDS = {
     "adamw": ["train.optimizer.kind=adamw", "model.tie_embeddings=true", "train.gradient_checkpointing=true"],
 }
 SHARDED = "parallel.shard=true"
+SHORT = [*EVERY_STEP, "train.dtype=bfloat16", "train.optimizer.kind=adamw"]
 TIMED = ["model.embed_dim=32", "model.num_layers=1", "model.context_length=32", "tokenizer.kind=bytes"]
 TIMED += ["train.dtype=float32", "train.batch_size=2", "train.num_steps=100"]
 
@@ -104,6 +106,7 @@ def together(text: Path, alone: dict[str, Path], tmp_path_factory: pytest.TempPa
         values[f"{kind}-False"] = [*EXACT, *kind_values]
         values[f"{kind}-True"] = [*EXACT, *kind_values, SHARDED]
     values |= {"unstopped": RESTARTED, "once-False": EVERY_STEP, "once-True": [*EVERY_STEP, SHARDED]}
+    values |= {"short-False": SHORT, "short-True": [*SHORT, SHARDED]}
     values |= {"odd": [*TINY, "train.batch_size=7"], "always": EVERY_STEP, "timed": TIMED}
     jobs: dict[str, Job] = {
         name: {"sources": [str(text)], "out": str(folder / name), "settings": settings}
@@ -112,6 +115,7 @@ def together(text: Path, alone: dict[str, Path], tmp_path_factory: pytest.TempPa
     for name in ("once-False", "once-True", "always"):
         jobs[name] |= {"poison_at": 4, "always": name == "always"}
     jobs["timed"]["minutes"] = 2.0
+    jobs["short-True"]["counts"] = True
     jobs["joined"] = {**jobs["muon-False"], "out": str(folder / "joined"), "joins": True}
     four = cut(alone["muon"], folder / "four", 3)
     (folder / "by_four").mkdir()
@@ -170,6 +174,25 @@ def test_a_model_is_sharded_within_groups(alone: dict[str, Path], together: Toge
     for each in together.of_four("by-3")[0]:
         assert "parallel.shard_size=3 does not divide the 4 processes: set it to 2, 4, or leave it out" in each["error"]
     assert not together.run("by-3").exists()
+
+
+def test_what_is_computed_in_16_bits_is_sent_in_16_bits(text: Path, together: Together, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    gptsmith.pretrain([text], out=alone, settings=SHORT)
+    losses = [
+        [checkpoint.train_state().train_loss for checkpoint in list_checkpoints(run / "checkpoints")]
+        for run in (alone, together.run("short-False"), together.run("short-True"))
+    ]
+    assert len(losses[0]) == 10
+    assert losses[1] == pytest.approx(losses[0], abs=1e-3)
+    assert losses[2] == pytest.approx(losses[1], abs=1e-4)
+    weights = load_file(list_checkpoints(alone / "checkpoints")[0].folder / "model.safetensors")
+    assert {each.dtype for each in weights.values()} == {torch.float32}
+    of_blocks = sum(each.numel() for name, each in weights.items() if name.startswith("blocks."))
+    others = sum(each.numel() for each in weights.values()) - of_blocks
+    # Each process gathers the other's half: of blocks twice a step; and sums all gradients, in float32.
+    sent = {"allgather_base": of_blocks * 2 + others * 4 // 2, "reduce_scatter_base": (of_blocks + others) * 4}
+    assert [figures["sent"] for figures in together.outcome("short-True")[0]] == [sent, sent]
 
 
 @pytest.mark.parametrize("sharded", [False, True])

@@ -24,9 +24,10 @@ MEMORY_SHARE = 0.9
 RESERVED_BYTES = 2_000_000_000
 """CUDA's context and NCCL's buffers."""
 FRAGMENTATION = 1.12
-STATE_BYTES, GRADIENT_BYTES, WEIGHT_BYTES, ACTIVATION_SHARE = 16, 4, 4, 0.5
-"""Bytes per parameter of weights, gradients and Adam's two moments in float32; of the gradients and of the weights that
-are sent; and activations in 16 bits, as a share of float32."""
+STATE_BYTES, GRADIENT_BYTES, WEIGHT_BYTES, BLOCK_WEIGHT_BYTES, ACTIVATION_SHARE = 16, 4, 4, 2, 0.5
+"""Bytes per parameter of weights, gradients and Adam's two moments in float32; of the gradients that are summed; of the
+weights that are gathered outside of blocks and in blocks, which compute in 16 bits; and activations in 16 bits, as a
+share of float32."""
 RECOMPUTED = 4 / 3
 """FLOPs of a step with gradient checkpointing, over those without."""
 TOKENS_PER_PARAMETER = 20
@@ -182,15 +183,22 @@ def _memory_bytes(way: Way, config: GPTConfig, micro_batch_size: int, *, checkpo
     """The peak memory of a GPU."""
     figures = cost(config)
     states = figures.num_parameters * STATE_BYTES / way.num_shards
-    outside = config.vocab_size * config.embed_dim * (1 if config.tie_embeddings else 2)
+    outside = _outside_blocks(config)
     block = (figures.num_parameters - outside) / config.num_layers
-    # Two blocks are gathered at once, one of them before it is needed; the embeddings stay gathered, with gradients.
-    gathered = 0.0 if way.num_shards == 1 else 2 * block * (WEIGHT_BYTES + GRADIENT_BYTES) + outside * 2 * WEIGHT_BYTES
+    # Two blocks are gathered at once, one of them before it is needed, with gradients of their own dtype, one of which
+    # is summed in float32; the embeddings stay gathered, with gradients.
+    of_blocks = block * (2 * 2 * BLOCK_WEIGHT_BYTES + GRADIENT_BYTES)
+    gathered = 0.0 if way.num_shards == 1 else of_blocks + outside * (WEIGHT_BYTES + GRADIENT_BYTES)
     per_token = figures.activation_bytes_per_token * ACTIVATION_SHARE
     if checkpointing:
         per_token = per_token / config.num_layers + 2 * config.embed_dim * config.num_layers
     activations = FRAGMENTATION * per_token * micro_batch_size * config.context_length
     return RESERVED_BYTES + states + gathered + activations
+
+
+def _outside_blocks(config: GPTConfig) -> int:
+    """The parameters of embedding and head."""
+    return config.vocab_size * config.embed_dim * (1 if config.tie_embeddings else 2)
 
 
 def _waiting_s(way: Way, config: GPTConfig, gpu: Gpu, num_gpus: int, compute_s: float, num_passes: int) -> float:
@@ -206,8 +214,11 @@ def _waiting_s(way: Way, config: GPTConfig, gpu: Gpu, num_gpus: int, compute_s: 
     if way.num_shards == 1:  # gradients are summed once a step, behind the backward pass
         sent_s = 2 * share * num_parameters * GRADIENT_BYTES / between
         return max(0.0, sent_s - BACKWARD_SHARE * compute_s / num_passes)
-    # Weights are gathered before each forward and backward pass, and gradients summed into shards after the latter.
-    sent = num_parameters * (2 * WEIGHT_BYTES + GRADIENT_BYTES) * num_passes
+    # Blocks are gathered before each forward and backward pass, and what is outside of them once for both; gradients
+    # are summed into shards after the latter.
+    outside = _outside_blocks(config)
+    gathered = (num_parameters - outside) * 2 * BLOCK_WEIGHT_BYTES + outside * WEIGHT_BYTES
+    sent = (gathered + num_parameters * GRADIENT_BYTES) * num_passes
     if way.num_shards == num_gpus:
         return max(0.0, share * sent / between - compute_s)
     shards = way.num_shards
