@@ -30,4 +30,7 @@ def pairs(request: PairsRequest, json: Json = False) -> None:
         console.note(line, "dim")
     shown = {name: figures[name] for name in ("num_passages", "num_pairs", "dropped", "out")}
     console.show_figures("pairs", shown)
-    console.note(f"read {figures['out']}, and delete the lines that are wrong, before you train on it")
+    if figures["num_pairs"]:
+        console.note(f"read {figures['out']}, and delete the lines that are wrong, before you train on it")
+    else:
+        console.note("no pair stood the checks: give more documents, or a larger model", "yellow")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,14 +18,14 @@ from gptsmith.compress.material import Material
 from gptsmith.compress.methods import MethodSettings
 from gptsmith.compress.settings import DerivedRequest, DerivedSettings
 from gptsmith.convert.hub import require_out
-from gptsmith.convert.open import open_model
+from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.data.care.canaries import read_canaries, write_canaries
 from gptsmith.model.device import choose_device
 from gptsmith.model.gpt import GPT
 from gptsmith.model.transform import dequantize
 from gptsmith.run.contents import CheckpointContents, weights
 from gptsmith.run.environment import environment
-from gptsmith.run.folder import COMPRESSION, DATA, RESULT, require_free
+from gptsmith.run.folder import COMPRESSION, DATA, RESULT, Run, require_free
 from gptsmith.run.privacy_claim import carried_claim
 from gptsmith.run.publish import beside, published_run, require_place
 from gptsmith.run.train_state import TrainState
@@ -82,8 +83,27 @@ def derive(
         **carried_claim(source.folder, source.result()),
     }  # fmt: skip
     details = _details(material, after) if made_by == "compress" else None
+    with _published(source, target, after, figures, made_by=made_by, methods=methods) as made:
+        figures["seconds"] = time.monotonic() - started
+        if details is not None:
+            write_json(made.folder / COMPRESSION, details)
+        write_json(made.folder / RESULT, figures)
+    return figures
+
+
+@contextmanager
+def _published(
+    source: OpenedModel,
+    target: Path,
+    after: GPT,
+    figures: Mapping[str, Any],
+    *,
+    made_by: Literal["compress", "merge"],
+    methods: Sequence[MethodSettings],
+) -> Iterator[Run]:
+    """The derived run, to be completed in the block, at whose end it gets its name."""
     request = DerivedRequest(
-        run=str(run),
+        run=figures["made_from"],
         method="-".join(each.name for each in methods) or None,
         methods=[each.plain() for each in methods],
     )
@@ -102,11 +122,7 @@ def derive(
     ) as made:  # fmt: skip
         made.paths.record(source.paths)
         write_canaries(made.folder, read_canaries(source.folder))
-        figures["seconds"] = time.monotonic() - started
-        if details is not None:
-            write_json(made.folder / COMPRESSION, details)
-        write_json(made.folder / RESULT, figures)
-    return figures
+        yield made
 
 
 def _size_figures(before: GPT, after: GPT) -> dict[str, Any]:

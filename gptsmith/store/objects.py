@@ -205,7 +205,12 @@ class Store:
             return NoObjectError(f"{url}: there is no bucket {bucket}: make it, or check its name")
         if isinstance(error, FileNotFoundError):
             return NoObjectError(f"{url}: there is no such object")
-        if kinds & {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "CredentialRetrievalError"}:
+        if kinds & {
+            "NoCredentialsError",
+            "PartialCredentialsError",
+            "DefaultCredentialsError",
+            "CredentialRetrievalError",
+        }:
             return StoreError(f"{url}: there are no credentials for the store: {CREDENTIALS}")
         if isinstance(error, PermissionError) or code in ("401", "403"):
             return StoreError(f"{url}: the store refuses ({one_line(error)}): {CREDENTIALS}")
