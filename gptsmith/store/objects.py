@@ -81,7 +81,10 @@ class Store:
             self._files.pipe_file(self._path(name), content)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Writes an object only if there is none of this name, which the store decides in one step; gives whether it did.
+        """Writes an object only if there is none of this name, which the store decides in one step.
+
+        Returns:
+            whether it did.
 
         Raises:
             StoreError: it cannot be written.
@@ -175,7 +178,7 @@ class Store:
 
     @cached_property
     def _files(self) -> Any:
-        """The file system of fsspec: a new one, because a cached one keeps the endpoint of its time, and its listings."""
+        """The file system of fsspec: a new one, because a cached one keeps its endpoint and its listings."""
         import fsspec
 
         try:
