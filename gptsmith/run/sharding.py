@@ -33,7 +33,7 @@ def shard(model: GPT, device: torch.device, group_size: int | None = None) -> No
         mesh = init_device_mesh(
             device.type, (num_processes // group_size, group_size), mesh_dim_names=("replicate", "shard")
         )
-    # What is outside of the blocks stays as it is: a token's gradient is a sum over all its places, and logits are exact.
+    # What is outside of the blocks stays: a token's gradient is a sum over all its places, and logits are exact.
     short = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     policy = short if model.compute_dtype == torch.bfloat16 else MixedPrecisionPolicy()
     for block in model.blocks:
