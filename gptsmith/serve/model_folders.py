@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -64,6 +65,8 @@ class ModelFolders:
     only where its files have changed.
 
     Attributes:
+        in_background: whether they are first looked at in a thread, so that nobody waits for a large folder; until then
+            nothing is found.
         found: the models by name, as they were when they were looked at last.
         problems: by name, why something that looks like a model is not served.
     """
@@ -72,15 +75,25 @@ class ModelFolders:
     device: str = "auto"
     dtype: str = "auto"
     with_prompts: bool = False
+    in_background: bool = False
     found: dict[str, ModelDescription] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     _seen: dict[Path, tuple[Stamps, ModelDescription | str]] = field(default_factory=dict)
 
+    _scanning: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
     def __post_init__(self) -> None:
-        self.scan()
+        if self.in_background:
+            threading.Thread(target=self.scan, name="models", daemon=True).start()
+        else:
+            self.scan()
 
     def scan(self) -> None:
-        """Finds the models of now. It reads files, so that it may take long; not from two threads at once."""
+        """Finds the models of now. It reads files, so that it may take long."""
+        with self._scanning:
+            self._scan()
+
+    def _scan(self) -> None:
         seen: dict[Path, tuple[Stamps, ModelDescription | str]] = {}
         found: dict[str, ModelDescription] = {}
         problems: dict[str, str] = {}

@@ -65,6 +65,7 @@ class ServedModels:
         self.workers, self._engines = Workers(), Engines(settings, draft, documents)
         self._refreshing, self._loads = asyncio.Lock(), asyncio.Lock()
         self._retiring: set[ServedModel] = set()
+        self._is_unseen = folders is not None and folders.in_background
         shares = equal_shares(runs, settings.kv_cache_memory, num_others=folders is not None)
         self.entries = {
             run.name: ModelEntry(run.about, self._engines.serve(run, shares[run.name]), is_pinned=True, num_loads=1)
@@ -75,9 +76,10 @@ class ServedModels:
                 note(f"{name}: {served.engine.kv_memory.limit}: that is its context here (--kv-cache-memory)")
         if folders is not None:
             self._memory = ModelMemory(choose_device(folders.device), folders.dtype, settings)
-            self._take_in(folders)
-            if any(self._memory.weight_bytes(entry.about) >= SMALL_BYTES for entry in self.entries.values()):
-                compile_ahead(settings.engine)
+            if not folders.in_background:
+                self._take_in(folders)
+                if self._has_large:
+                    compile_ahead(settings.engine)
 
     # Which models there are
 
@@ -100,6 +102,19 @@ class ServedModels:
         async with self._refreshing:
             await self.workers.run_on_reader(self._folders.scan)
             self._take_in(self._folders)
+            if self._is_unseen and self._has_large:
+                self.workers.load_later(partial(compile_ahead, self.settings.engine))
+            self._is_unseen = False
+
+    async def look_once(self) -> None:
+        """Looks at what the folders hold, unless somebody has before."""
+        if self._is_unseen:
+            await self.refresh()
+
+    @property
+    def _has_large(self) -> bool:
+        """Whether one of the models gains by compiled code."""
+        return any(self._memory.weight_bytes(entry.about) >= SMALL_BYTES for entry in self.entries.values())
 
     def _take_in(self, folders: ModelFolders) -> None:
         found = folders.found
@@ -121,6 +136,7 @@ class ServedModels:
             ApiError: there is none of that name, or there are several to choose from.
         """
         if name is None:
+            await self.look_once()
             if len(self.entries) != 1:
                 raise ApiError(
                     400,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import http.client
 import json
@@ -25,9 +26,10 @@ from gptsmith.serve.load import LoadedRun, ModelDescription
 from gptsmith.serve.model_folders import ModelFolders, split_folders
 from gptsmith.serve.model_memory import ModelMemory
 from gptsmith.serve.ollama.keep_alive import keep_alive_s
+from gptsmith.serve.served_models import ServedModels
 from gptsmith.serve.settings import ServeSettings
 
-from .conftest import QUESTION, Answer, Served, serving, slowed, until
+from .conftest import DEADLINE_S, QUESTION, Answer, Served, serving, slowed, until
 
 BASE = {"model": "base", "prompt": "The", "max_tokens": 4}
 CHAT = {"model": "chat", "messages": QUESTION, "max_tokens": 4}
@@ -428,3 +430,30 @@ def test_a_model_whose_files_did_not_change_is_not_read_again(folder: Path, monk
     (folder / "base" / "run.toml").touch()
     folders.scan()
     assert read == ["base"]
+
+
+def test_a_start_does_not_wait_for_a_large_folder(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_look = threading.Event()
+    scan = ModelFolders._scan
+
+    def held(folders: ModelFolders) -> None:
+        assert may_look.wait(DEADLINE_S)
+        scan(folders)
+
+    monkeypatch.setattr(ModelFolders, "_scan", held)
+    compiled: list[str] = []
+    monkeypatch.setattr(served_models, "compile_ahead", compiled.append)
+    monkeypatch.setattr(served_models, "SMALL_BYTES", 1)
+    models = ServedModels([], ServeSettings(), folders=ModelFolders([runs], device="cpu", in_background=True))
+    assert models.entries == {}
+    may_look.set()
+
+    async def looked() -> None:
+        for _ in range(2):
+            await models.look_once()
+        await models.workers.run_on_loader(lambda: None)
+
+    asyncio.run(looked())
+    assert {"base", "chat"} <= models.entries.keys()
+    assert compiled == ["auto"], "once, after the start"
+    models.close()

@@ -28,6 +28,7 @@ class Place:
     .studio/server.json    the address of the studio that is running
     .studio/data/          collections of uploaded files
     .studio/jobs/          what jobs said
+    .studio/.gitignore     keeps all of it out of a person's repository
     """
 
     def __init__(self, folder: Path, allowed: Sequence[Path] = ()) -> None:
@@ -48,6 +49,8 @@ class Place:
             self.own.chmod(0o700)  # it may have been copied here, with the modes that the copy gave it
             for made in (self.runs, self.data, self.jobs):
                 made.mkdir(mode=0o700, exist_ok=True)
+            if not (ignored := self.own / ".gitignore").exists():  # no repository takes up what is private
+                write_atomically(ignored, "*\n", private=True)
 
     def token(self) -> str:
         """What the page says to be let in; the same at every start, so that pages that are open stay so."""

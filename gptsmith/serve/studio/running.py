@@ -47,7 +47,9 @@ class StudioServer(RunningServer):
             undone.callback(database.close)
             self.studio = Studio(place, database, request.device)
             settings = ServeSettings()
-            folders = ModelFolders([place.runs, *place.allowed], device=request.device, with_prompts=True)
+            folders = ModelFolders(
+                [place.runs, *place.allowed], device=request.device, with_prompts=True, in_background=True
+            )
             models = ServedModels([], settings, folders=folders)
             undone.callback(models.close)
             token = place.token()

@@ -154,3 +154,11 @@ def test_a_ticket_opens_one_address_once_and_for_a_minute() -> None:
     late = tickets.make("/a")
     now = 61.0
     assert not tickets.open(late, "/a")
+
+
+def test_a_repository_takes_up_nothing_of_what_is_the_studios_own(tmp_path: Path) -> None:
+    ignored = Place(tmp_path).own / ".gitignore"
+    assert ignored.read_text(encoding="utf-8") == "*\n"
+    ignored.write_text("*\n!mine\n", encoding="utf-8")
+    Place(tmp_path)
+    assert ignored.read_text(encoding="utf-8") == "*\n!mine\n", "what a person wrote stays"

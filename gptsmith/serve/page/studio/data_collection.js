@@ -83,8 +83,9 @@ export async function showCollection(place, studio) {
   }
 
   async function remove() {
-    const question = t(collection.path ? "data.delete_named_question" : "data.delete_question", { name });
-    if (!await confirmed(question, { button: t("data.delete"), t })) return;
+    const { runs } = await api.get("data/runs", { name });
+    const question = [t(collection.path ? "data.delete_named_question" : "data.delete_question", { name }), runs.length > 0 && t("data.delete_runs", { runs: runs.join(", ") })];
+    if (!await confirmed(question.filter(Boolean).join(" "), { button: t("data.delete"), t })) return;
     uploadTo(name)?.cancel();
     await api.post("data/delete", { name });
     go("data");

@@ -109,7 +109,7 @@ function branches(runs, isSearch) {
 /** What waits and runs, and what failed lately. */
 function showJobs(list, jobs, studio, onMoved) {
   const now = Date.now() / 1000;
-  const failed = jobs.filter((job) => ["failed", "killed"].includes(job.state) && now - job.ended < RECENT_S).slice(0, MOST_FAILED);
+  const failed = jobs.filter((job) => job.verb !== "plan" && ["failed", "killed"].includes(job.state) && now - job.ended < RECENT_S).slice(0, MOST_FAILED);
   const wanted = [...jobs.filter((job) => ACTIVE.includes(job.state)).reverse(), ...failed];
   const rows = showRows(list, wanted, { key: ({ id }) => id, signature: ({ id }) => id, make: () => jobRow(studio, { onMoved }) });
   const waits = ({ state, lane }, job) => state === "waiting" && lane === job.lane;

@@ -6,6 +6,8 @@ import { duration } from "./figures.js";
 import { progressBar } from "./progress.js";
 
 export const ACTIVE = ["waiting", "running", "stopping"];
+/** Verbs whose jobs have the name of what they are about. */
+const NAMED = ["plan", "audit"];
 
 /** A row for a job, which `show(job)` brings up to date. */
 export function jobRow(studio, { isTitled = true, onMoved = () => {} } = {}) {
@@ -24,16 +26,19 @@ export function jobRow(studio, { isTitled = true, onMoved = () => {} } = {}) {
   row.show = (news, { canMove = false } = {}) => {
     job = news;
     up.hidden = !canMove;
-    up.ariaLabel = `${t("jobs.move_up")}: ${job.title}`;
-    setText(title, job.title);
+    up.ariaLabel = `${t("jobs.move_up")}: ${jobTitle(t, job)}`;
+    setText(title, jobTitle(t, job));
     if (job.run) title.href = `#/runs/${encodeURIComponent(job.run)}`;
     bar.show({ words: progressWords(t, job), fraction: job.progress?.fraction, hasBar: ["running", "stopping"].includes(job.state) });
     stop.hidden = !ACTIVE.includes(job.state);
     setText(stop, t(job.state === "waiting" ? "jobs.cancel" : job.state === "stopping" ? "jobs.end" : "jobs.stop"));
-    stop.ariaLabel = `${stop.textContent}: ${job.title}`;
+    stop.ariaLabel = `${stop.textContent}: ${jobTitle(t, job)}`;
   };
   return row;
 }
+
+/** What a job does. */
+const jobTitle = (t, { verb, title }) => (NAMED.includes(verb) ? t(`jobs.${verb}_named`, { name: title }) : title);
 
 /** How a job stands, in words. */
 export function progressWords(t, job) {

@@ -1,6 +1,6 @@
 /** Train: how long, on what, from which model; the plan and honest advice before it starts. */
 
-import { el, fill, setText } from "../element.js";
+import { el, fill, icon, setText } from "../element.js";
 import { Api, paused } from "./api.js";
 import { tried } from "./dialogs.js";
 import { beginIn } from "./in_place.js";
@@ -24,7 +24,7 @@ export async function show(place, studio) {
     name: (name) => { wish.name = name; keepWish(wish); },
   });
   const parts = { choice, time: el("section.card"), plan: el("section.card", { "aria-label": t("train.plan") }), advice: el("section.card"), settings: el("details.card", {}, el("summary", {}, el("h2", {}, t("train.settings")))), start: el("div.row") };
-  const planner = new Planner(studio, wish, parts, chooseBase);
+  const planner = new Planner(studio, wish, parts, chooseBase, () => showStart());
   fill(place, el("h1", {}, t("train.title")), Object.values(parts));
 
   function changed() {
@@ -69,24 +69,32 @@ export async function show(place, studio) {
   }
 
   const start = el("button.primary", { type: "button", onclick: begin }, t("train.start"));
-  const before = el("span.soft");
-  fill(parts.start, start, before);
+  const before = el("span.soft", { id: "before-start" });
+  start.setAttribute("aria-describedby", before.id);
+  const trouble = el("p.trouble", { role: "alert", hidden: true });
+  fill(parts.start, start, before, trouble);
 
   function showStart() {
-    start.disabled = !wish.data;
-    setText(before, wish.data ? waiting(queue, t) : t("train.choose_data"));
+    start.disabled = isStarting || !wish.data || planner.hasFailed;
+    setText(before, !wish.data ? t("train.choose_data") : planner.hasFailed ? t("train.no_start") : waiting(queue, t));
   }
 
+  let isStarting = false;
+
   async function begin() {
-    start.disabled = true;
+    isStarting = true;
+    trouble.hidden = true;
+    showStart();
     try {
       const { run } = await studio.api.post("train", { ...sent(wish), name: wish.name });
       studio.speak(t("train.started", { name: run }));
       studio.go("runs", run);
     } catch (error) {
       if (studio.signal.aborted) return;
-      start.disabled = false;
-      planner.trouble(error);
+      isStarting = false;
+      fill(trouble, icon("alert"), error.message);
+      trouble.hidden = false;
+      showStart();
     }
   }
 
@@ -136,8 +144,9 @@ function showTime(place, wish, t, onChange) {
 
 /** Asks how a training will be: what is known at once, and once the person rests the exact plan. */
 class Planner {
-  constructor({ api, t, signal }, wish, parts, onBase) {
-    Object.assign(this, { api, t, signal, wish, parts, onBase, turn: 0, job: null, modelsAreKnown: false });
+  /** `onOutcome()` is called when a plan has come, or has failed. */
+  constructor({ api, t, signal }, wish, parts, onBase, onOutcome) {
+    Object.assign(this, { api, t, signal, wish, parts, onBase, onOutcome, turn: 0, job: null, modelsAreKnown: false, hasFailed: false });
     signal.addEventListener("abort", () => this.drop(this.job));
   }
 
@@ -151,10 +160,12 @@ class Planner {
 
   shown(known) {
     this.job = known.job ?? null;
+    this.hasFailed = known.state === "failed";
+    this.onOutcome();
     const news = JSON.stringify([known, this.modelsAreKnown]);
     if (news === this.known) return;
     this.known = news;
-    showPlan(this.parts.plan, known, this.t, () => this.stop());
+    showPlan(this.parts.plan, known, this.t, { onStop: () => this.stop(), onAgain: () => this.changed() });
     // To fetch a model is no advice while those on this machine are still looked for.
     const advice = known.advice.filter(({ code }) => this.modelsAreKnown || !code.startsWith("get_for_"));
     this.parts.advice.hidden = advice.length === 0;

@@ -11,11 +11,12 @@ export function readableMinutes(minutes, t) {
   return rest ? t("train.hours_minutes", { hours, minutes: rest }) : t("time.hours", { count: hours });
 }
 
-/** Shows what is known of a plan; `onStop` stops the job that makes it exact. */
-export function showPlan(place, known, t, onStop) {
+/** Shows what is known of a plan; `onStop` stops the job that makes it exact, and `onAgain` makes one that failed anew. */
+export function showPlan(place, known, t, { onStop, onAgain }) {
   fill(place,
     el("div.row", {}, el("h2", {}, t("train.plan")), el("span.space"), el("span.soft", { role: "status" }, t(`train.state_${known.state}`)),
-      known.state === "planning" && el("button", { type: "button", onclick: onStop }, t("train.stop_plan"))),
+      known.state === "planning" && el("button", { type: "button", onclick: onStop }, t("train.stop_plan")),
+      known.state === "failed" && el("button", { type: "button", onclick: onAgain }, t("train.plan_again"))),
     known.state === "planning" && el("progress", { "aria-label": t("train.state_planning") }),
     known.problem && el("p.trouble", { role: "alert" }, icon("alert"), known.problem),
     figures(known, t),

@@ -1,8 +1,8 @@
 """What a recipe comes to on the disk: a list of documents to leave out, and a copy of the sources with edited documents
 in it. The copy has links to all files but those with edited documents.
 
-Each is in a folder that is called after its content, and stays: a run that was made of it can be resumed whatever is
-changed afterwards.
+Each is in a folder that is called after its content, and stays as long as a job or a run needs it (see `needed`): a run
+that was made of it can be resumed whatever is changed afterwards.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from gptsmith.serve.studio.data.reading import Reading
 from gptsmith.serve.studio.data.recipes import Edit, Recipe, name_of
 
 WITHOUT, TEXTS = "without.jsonl", "texts"
+MADE = "made"
+"""The folder of a collection that has them, one folder for each recipe."""
 SETTINGS = ReadSettings()
 MAX_FILE_BYTES = 200_000_000
 """Of a file with edited documents, which is read at once."""
@@ -67,7 +69,7 @@ def made_by(collection: Collection, recipe: Recipe, reading: Reading) -> Made:
         edits = _edits_by_file(present, reading)
         if not without and not edits:
             return Made(str(collection.sources), None, recipe.redacts)
-        target = collection.home / "made" / _key(without, edits, reading.found)
+        target = collection.home / MADE / _key(without, edits, reading.found)
         target.parent.mkdir(mode=0o700, exist_ok=True)
         if not target.exists():
             with temporary_folder(target, private=True) as folder:
@@ -79,6 +81,7 @@ def made_by(collection: Collection, recipe: Recipe, reading: Reading) -> Made:
                 if not target.exists():  # nobody else was faster
                     folder.replace(target)
                 sync_folder(target.parent)
+        os.utime(target)  # it was asked for now, and is not swept meanwhile
     source = target / TEXTS if edits else collection.sources
     return Made(str(source), str(target / WITHOUT) if without else None, recipe.redacts)
 

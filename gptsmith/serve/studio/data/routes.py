@@ -11,7 +11,7 @@ from gptsmith.serve.parsing import body_bytes
 from gptsmith.serve.route import Route
 from gptsmith.serve.studio.data import document_routes, schemas
 from gptsmith.serve.studio.data.asked import API, collection_asked, collection_named
-from gptsmith.serve.studio.data.listing import about, files_called, files_of
+from gptsmith.serve.studio.data.listing import about, files_of
 from gptsmith.serve.studio.data.uploads import CHUNK_BYTES, GivenFile
 from gptsmith.serve.studio.queries import number_asked, page_of
 from gptsmith.serve.studio.state import StudioState
@@ -39,9 +39,16 @@ async def rename(state: StudioState, body: schemas.Rename, _: LogFields) -> Resp
 
 async def delete(state: StudioState, body: schemas.Named, _: LogFields) -> Response:
     """Deletes a collection."""
-    await asyncio.to_thread(state.studio.searched.forget, await collection_named(state, body.name))
+    collection = await collection_named(state, body.name)
     await asyncio.to_thread(state.studio.data.delete, body.name)
+    await asyncio.to_thread(state.studio.searched.forget, collection)
     return JSONResponse({})
+
+
+async def list_runs(state: StudioState, request: Request) -> Response:
+    """The runs that cannot be resumed without a collection."""
+    collection = await collection_asked(state, request)
+    return JSONResponse({"runs": await asyncio.to_thread(state.studio.data.runs_of, collection)})
 
 
 async def list_files(state: StudioState, request: Request) -> Response:
@@ -56,7 +63,7 @@ async def delete_files(state: StudioState, body: schemas.DeleteFiles, _: LogFiel
     """Deletes uploaded files."""
     data = state.studio.data
     collection = await collection_named(state, body.name)
-    await asyncio.to_thread(lambda: data.uploads.delete(collection, files_called(collection, body.paths)))
+    await asyncio.to_thread(data.delete_files, collection, body.paths)
     return JSONResponse({})
 
 
@@ -95,6 +102,7 @@ ROUTES = (
     Route(f"{API}/make", "POST", make, request_schema=schemas.NewCollection),
     Route(f"{API}/rename", "POST", rename, request_schema=schemas.Rename),
     Route(f"{API}/delete", "POST", delete, request_schema=schemas.Named),
+    Route(f"{API}/runs", "GET", list_runs),
     Route(f"{API}/files", "GET", list_files),
     Route(f"{API}/files/delete", "POST", delete_files, request_schema=schemas.DeleteFiles),
     Route(f"{API}/uploads", "POST", begin, request_schema=schemas.BeginUpload),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gptsmith.serve.studio.data.audits import Audits
 from gptsmith.serve.studio.data.collections import Collection, Collections
-from gptsmith.serve.studio.data.listing import about
+from gptsmith.serve.studio.data.listing import about, files_called
 from gptsmith.serve.studio.data.made import Made, made_by
+from gptsmith.serve.studio.data.needed import require_unread, runs_of, sweep_made
 from gptsmith.serve.studio.data.pairs import Pairs
 from gptsmith.serve.studio.data.reading import Readings
 from gptsmith.serve.studio.data.recipes import Recipes
@@ -21,8 +23,11 @@ class Data:
     """The collections of a studio, and what is done with them."""
 
     def __init__(self, place: Place, database: Database, jobs: Jobs) -> None:
+        self._place, self._jobs = place, jobs
         self.collections, self.uploads = Collections(place, database), Uploads(database)
         self.uploads.sweep(self.collections)
+        for collection in self.collections:
+            sweep_made(place, jobs, collection)
         self.readings, self.recipes = Readings(), Recipes(database)
         self.audits = Audits(database, jobs)
         self.pairs = Pairs(database, jobs, self.collections)
@@ -42,7 +47,9 @@ class Data:
         recipe = self.recipes.recipe(collection)
         if not recipe.changed:
             return Made(str(collection.sources), None, recipe.redacts)
-        return made_by(collection, recipe, self.readings.read(collection))
+        made = made_by(collection, recipe, self.readings.read(collection))
+        sweep_made(self._place, self._jobs, collection)
+        return made
 
     def listed(self) -> list[dict[str, Any]]:
         """All collections for a list, with the number of documents of those that were read (else None)."""
@@ -56,11 +63,28 @@ class Data:
 
         Raises:
             ApiError: there is none of that name.
+            UserError: a job needs its files.
         """
         collection = self.collections.get(name)
+        ended = require_unread(self._jobs, collection)
         self.readings.cancel(collection)
         self.audits.cancel(collection)
+        for job in ended:
+            self._jobs.cancel(job)
         self.collections.delete(name)
+
+    def delete_files(self, collection: Collection, paths: Sequence[str]) -> None:
+        """Deletes files of a collection that were uploaded.
+
+        Raises:
+            UserError: they are a person's own, or a job needs them.
+        """
+        require_unread(self._jobs, collection)
+        self.uploads.delete(collection, files_called(collection, paths))
+
+    def runs_of(self, collection: Collection) -> list[str]:
+        """The runs that need the studio's files of a collection to be resumed."""
+        return runs_of(self._place, collection.home)
 
     def close(self) -> None:
         """Ends its use."""

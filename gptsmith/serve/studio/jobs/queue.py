@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import shlex
 import subprocess
 import sys
 import threading
@@ -18,28 +17,25 @@ from gptsmith.base.files import write_atomically, writing
 from gptsmith.base.interrupts import EXIT_CODE, SIGNALS
 from gptsmith.base.json_text import json_text
 from gptsmith.base.leftovers import remove
-from gptsmith.serve.errors import ApiError
 from gptsmith.serve.log import log_failure
 from gptsmith.serve.studio.database import Database
 from gptsmith.serve.studio.jobs import child
 from gptsmith.serve.studio.jobs.folder import JobFolder, Standing
+from gptsmith.serve.studio.jobs.rows import ACTIVE, STARTED, WAITING, JobRows
 from gptsmith.serve.studio.place import Place
 
 PROGRAM = (sys.executable, "-P", "-m", "gptsmith")
 """What runs a verb. -P: the modules of Python are not looked for in the folder that it works in."""
 LANES = ("train", "quick")
-WAITING, STARTED = "waiting", "started"
-ACTIVE = (WAITING, STARTED)
 LOOK_EVERY_S = 0.25
 IDLE_LOOK_EVERY_S = 5.0
-MAX_LISTED = 200
 MAX_KEPT = 500
 """How many jobs of a lane that have ended are remembered."""
 
 Listener = Callable[[dict[str, Any]], None]
 
 
-class Jobs:
+class Jobs(JobRows):
     """The jobs of a studio. Each is a command line of ours in a session of its own, which goes on without the studio.
 
     The child decides what happens, by its lock and by what it writes in the job's folder (see `JobFolder`); the table
@@ -49,7 +45,7 @@ class Jobs:
     """
 
     def __init__(self, database: Database, place: Place) -> None:
-        self._database, self._place = database, place
+        super().__init__(database, place)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._listeners: dict[str, Listener] = {}
         self._woken, self._is_closing = threading.Event(), False
@@ -103,43 +99,6 @@ class Jobs:
             connection.execute("INSERT OR IGNORE INTO job_listeners VALUES (?, ?)", (job, name))
         self._woken.set()
 
-    def get(self, job: str) -> dict[str, Any]:
-        """A job as it is now: id, title, verb, command, run, lane, state, created, started, ended, progress, message;
-        and, of one that is done, its result: what it wrote to standard output as JSON.
-
-        Raises:
-            ApiError: there is none.
-        """
-        row = self._row(job)
-        shown = self._shown(row)
-        words = ["gptsmith", row["verb"], *json.loads(row["arguments"])]
-        result = self._folder(row).result() if row["state"] == "done" else None
-        return {**shown, "command": shlex.join(words), "result": result}
-
-    def list(self, limit: int = MAX_LISTED, *, run: str | None = None) -> list[dict[str, Any]]:
-        """The newest jobs, and all that wait or run, newest first; without commands and results.
-
-        Args:
-            limit: how many of those that have ended are listed at most.
-            run: only those of this run.
-        """
-        chosen = "number IN (SELECT number FROM jobs WHERE ? IN (run, '') ORDER BY number DESC LIMIT ?)"
-        rows = self._database.rows(
-            f"SELECT * FROM jobs WHERE ? IN (run, '') AND (state IN (?, ?) OR {chosen}) ORDER BY number DESC",
-            *(run or "", *ACTIVE, run or "", limit),
-        )
-        return [self._shown(row) for row in rows]
-
-    def of_run(self, run: str) -> dict[str, Any] | None:
-        """The first job that waits or runs for a run; None if there is none."""
-        return next(reversed(self.list(0, run=run)), None)
-
-    def using(self, run: str, *paths: str) -> dict[str, Any] | None:
-        """The first job that waits or runs for a run, or that a path was given of it; None if there is none."""
-        rows = self._database.rows("SELECT * FROM jobs WHERE state IN (?, ?) ORDER BY number", *ACTIVE)
-        found = (row for row in rows if row["run"] == run or not set(paths).isdisjoint(json.loads(row["arguments"])))
-        return next(map(self._shown, found), None)
-
     def renamed(self, run: str, new: str) -> None:
         """Follows a run to its new name."""
         with self._database.transaction() as connection:
@@ -182,24 +141,6 @@ class Jobs:
                 for number, one in ((-1, row), (row["number"], other), (other["number"], row)):
                     connection.execute("UPDATE jobs SET number = ? WHERE id = ?", (number, one["id"]))
         return self._shown(self._row(job))
-
-    def _row(self, job: str) -> dict[str, Any]:
-        row = self._database.row("SELECT * FROM jobs WHERE id = ?", job)
-        if row is None:
-            raise ApiError(404, "there is no such job", code="not_found")
-        return row
-
-    def _folder(self, row: Mapping[str, Any]) -> JobFolder:
-        return JobFolder(self._place.jobs / row["id"])
-
-    def _shown(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        keys = ("id", "title", "verb", "run", "lane", "state", "created", "started", "ended", "message")
-        shown = {key: row[key] for key in keys}
-        if row["state"] != STARTED:
-            return {**shown, "progress": None}
-        folder = self._folder(row)
-        state = "stopping" if folder.cancel.exists() else "running"
-        return {**shown, "state": state, "progress": folder.progress_now()}
 
     def _run(self) -> None:
         said = ""

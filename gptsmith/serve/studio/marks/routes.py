@@ -62,6 +62,7 @@ async def export(state: StudioState, request: Request) -> Response:
 async def keep(state: StudioState, body: MarkRequest, _: dict[str, object]) -> Response:
     """Keeps a mark; the same one twice is one."""
     mark = body.model_dump()
+    await state.models.look_once()  # the page may have been open when the studio began anew
 
     def work() -> bool:
         for answer in mark["answers"]:

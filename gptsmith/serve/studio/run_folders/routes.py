@@ -23,6 +23,8 @@ from gptsmith.workflows.watched_runs import listing
 
 MAX_COMPARED = 8
 NUM_ENDED_JOBS = 20
+PLAN = "plan"
+"""The verb whose outcome is shown where it was asked for."""
 MAX_SETTINGS_BYTES = 200_000
 
 
@@ -47,7 +49,7 @@ async def home(state: StudioState, _: Request) -> Response:
     """What Home shows: the runs, the newest first, and the jobs."""
 
     def found() -> dict[str, Any]:
-        return {"runs": state.studio.runs.rows(), "jobs": state.studio.jobs.list(NUM_ENDED_JOBS)}
+        return {"runs": state.studio.runs.rows(), "jobs": state.studio.jobs.list(NUM_ENDED_JOBS, but=PLAN)}
 
     return JSONResponse(await asyncio.to_thread(found))
 

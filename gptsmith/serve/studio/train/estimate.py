@@ -9,6 +9,7 @@ from typing import Any
 from gptsmith.base.settings import merged
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
+from gptsmith.model.memory import PROCESS_BYTES
 from gptsmith.model.presets import preset_settings
 from gptsmith.text.tokenizers.bpe import suitable_vocab_size
 from gptsmith.train.planning.memory import expected_peak_bytes
@@ -28,7 +29,8 @@ START_S, TUNING_START_S = 8.0, 30.0
 STEPS_SHARE = 0.7
 """Of the time of a fine-tuning, without its evaluations."""
 USUAL_EPOCHS = 3.0
-PROCESS_BYTES = 600_000_000
+PREPARED_BYTES = 340_000_000
+"""What a process has beside PyTorch when its text is read and encoded, and its speed measured: before the model."""
 MUON_BYTES = 4
 
 
@@ -65,13 +67,14 @@ def new_model(
         return None
     config = GPTConfig.parse(merged(base, plan.model))
     per_token = speed.seconds_per_token(config)
+    bytes_now = PROCESS_BYTES + PREPARED_BYTES
     figures: dict[str, Any] = {
         "seconds": START_S + plan.num_tokens * per_token,
         "num_parameters": cost(config).num_parameters,
         "num_tokens": plan.num_tokens,
         "epochs": plan.num_tokens / corpus.num_tokens,
         "tokens_per_second": 1 / per_token,
-        "peak_memory_bytes": expected_peak_bytes(config, plan.tokens_per_step, PROCESS_BYTES, MUON_BYTES, 4),
+        "peak_memory_bytes": expected_peak_bytes(config, plan.tokens_per_step, bytes_now, MUON_BYTES, 4),
     }
     if earlier is not None and "bits_per_byte" in earlier:
         bits = expectation(plan.num_tokens, without_embeddings(config), corpus)

@@ -89,7 +89,7 @@ class Training:
         except UserError as error:
             self._drop(wish.instead_of)
             return {"state": "failed", "figures": {}, "job": None, "problem": str(error), "advice": []}
-        known = self._known(wanted, is_exact=wish.is_exact)
+        known = self._known(wanted, wish.data, is_exact=wish.is_exact)
         return {
             "state": known.state,
             "figures": dict(known.figures),
@@ -139,7 +139,7 @@ class Training:
         folder = self._place.folder
         return ["--", str(path.relative_to(folder) if path.is_relative_to(folder) else path)]
 
-    def _known(self, wanted: Wanted, *, is_exact: bool) -> Known:
+    def _known(self, wanted: Wanted, title: str, *, is_exact: bool) -> Known:
         row = self._database.row("SELECT * FROM plans WHERE key = ?", wanted.key)
         if row is not None and row["figures"] is not None:
             return Known("planned", json.loads(row["figures"]), row["job"])
@@ -151,7 +151,7 @@ class Training:
         if job is None or job["state"] in ("stopping", "stopped"):
             if not is_exact:
                 return Known("guessed", guess)
-            job = self._jobs.get(self._begin(wanted))
+            job = self._jobs.get(self._begin(wanted, title))
         if job["state"] in BROKEN:
             return Known("failed", guess, job["id"], job["message"] or "")
         if job["state"] != "done":
@@ -162,11 +162,11 @@ class Training:
                                (json_text(figures), time.time(), wanted.key))  # fmt: skip
         return Known("planned", figures, job["id"])
 
-    def _begin(self, wanted: Wanted) -> str:
+    def _begin(self, wanted: Wanted, title: str) -> str:
         words = command.plan_words(wanted.request)
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM plans WHERE job NOT IN (SELECT id FROM jobs)")  # which are forgotten, too
-            job = self._jobs.add("plan", words, title="plan", lane="quick")
+            job = self._jobs.add("plan", words, title=title, lane="quick")
             connection.execute("INSERT OR REPLACE INTO plans (key, similar, job) VALUES (?, ?, ?)",
                                (wanted.key, wanted.similar, job))  # fmt: skip
         return job

@@ -65,6 +65,24 @@ def test_a_training_is_chosen_planned_set_and_started(studio: Opened, browser: A
 
 
 @pytest.mark.usefixtures("words_only")
+def test_a_plan_that_failed_starts_nothing_and_says_why(studio: Opened, browser: Any) -> None:
+    seen = StudioPage(browser, studio, "train/text.txt?minutes=3.5")
+    expect(seen.page.get_by_role("region", name="The plan").get_by_role("alert")).to_contain_text("no room")
+    expect(seen.button("Start")).to_be_disabled()
+    expect(seen.button("Start")).to_have_accessible_description("It cannot start so: see the plan.")
+    seen.button("Try again").click()
+    expect(seen.button("Start")).to_be_enabled()
+    expect(seen.button("Start")).to_be_disabled()
+    dial = seen.page.get_by_label("Time, such as")
+    dial.fill("10")
+    dial.blur()
+    expect(seen.button("Start")).to_be_enabled()
+    seen.go("home")
+    expect(seen.page.get_by_text("no room")).to_have_count(0)
+    seen.close()
+
+
+@pytest.mark.usefixtures("words_only")
 def test_it_is_for_phones_in_the_dark_too(studio: Opened, browser: Any) -> None:
     address = "train/text.txt?minutes=45&set.train.batch_size=8&set.model.norm.kind=layernorm&option.seed=3"
     seen = StudioPage(browser, studio, address, **PHONE)

@@ -72,6 +72,9 @@ def test_a_plan_that_failed_says_why_and_is_tried_again_when_it_is_wanted_again(
     assert "no room" in first["problem"]
     assert plan(studio, minutes=3.5)["state"] == "guessed"
     assert plan(studio, minutes=3.5, is_exact=True)["job"] != first["job"]
+    until(lambda: plan(studio, minutes=3.5, is_exact=True)["state"] == "failed", "it fails again")
+    assert {job["title"] for job in studio.get("jobs")["jobs"] if job["verb"] == "plan"} == {"text.txt", "changing.txt"}
+    assert [job for job in studio.get("home")["jobs"] if job["verb"] == "plan"] == []
 
 
 @pytest.mark.parametrize(
