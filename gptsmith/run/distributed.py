@@ -6,9 +6,14 @@ processes before the step, so that the replicas stay equal. `gptsmith.run.shardi
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import json
 import os
+import secrets
+import signal
+import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +28,7 @@ from torch._C._distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from gptsmith.base import console
-from gptsmith.base.errors import ConfigurationError
+from gptsmith.base.errors import ConfigurationError, UserError
 from gptsmith.base.json_text import json_text
 from gptsmith.base.settings import Settings
 from gptsmith.model.gpt import GPT
@@ -35,6 +40,11 @@ TIMEOUT = timedelta(days=1)
 at once, because its connections close."""
 BUCKET_BYTES = 32 << 20
 """Gradients are reduced in buckets of this size: one message each is slow, and one for all needs a second copy."""
+GLOO_CONNECTION = "gloo/transport/tcp/pair"
+"""In the error of a collective operation whose other side is gone."""
+POLL_S = 0.02
+PR_SET_PDEATHSIG = 1
+"""Of Linux: the signal that this process gets when its parent ends."""
 
 
 class ParallelSettings(Settings):
@@ -193,6 +203,7 @@ def init_process_group() -> Iterator[Processes]:
 
     Raises:
         ConfigurationError: the group that is there cannot sum what is in the CPU's memory.
+        UserError: another process ended while this one was in the block.
     """
     if dist.is_initialized():
         if "gloo" not in str(dist.get_backend_config()):
@@ -207,22 +218,56 @@ def init_process_group() -> Iterator[Processes]:
         yield SINGLE_PROCESS
         return
     store, rank, count = next(rendezvous("env://"))
-    # torchrun keeps the store when it restarts processes: they must not read the keys of those before them.
-    number = next(_group_numbers)
-    prefix = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}.{number}"
+    end_with_torchrun()
+    name = agreed_name(store, rank, count)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=TIMEOUT, store=PrefixStore(prefix, store), rank=rank, world_size=count)
-    with _as_one_of(Processes(rank, count, PrefixStore(f"remembered.{number}", store))) as processes:
+    dist.init_process_group(backend, timeout=TIMEOUT, store=PrefixStore(name, store), rank=rank, world_size=count)
+    with _as_one_of(Processes(rank, count, PrefixStore(f"remembered.{next(_group_numbers)}", store))) as processes:
         yield processes
     dist.destroy_process_group()
+
+
+def end_with_torchrun() -> None:
+    """Has the system end this process if torchrun is killed, which then cannot. It would train on, and hold the run."""
+    if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def agreed_name(store: Any, rank: int, num_processes: int) -> str:
+    """A name that these processes have, and none had before: torchrun keeps its store when it restarts processes, and
+    they must not read the keys of those before them. All processes must call this.
+
+    The number of restarts is no such name: of several hosts, only that where a process died counts it.
+    """
+    if rank:
+        own = secrets.token_hex(8)
+        store.set(f"asks.{rank}", own)
+        name: str = store.get(f"name for {own}").decode()
+        store.set(f"{name} is known to {rank}", "")
+        return name
+    name = f"group {store.add('groups', 1)}"
+    for other in range(1, num_processes):
+        while not store.check([f"{name} is known to {other}"]):
+            if store.check([f"asks.{other}"]):  # or one that was there before it did
+                store.set(f"name for {store.get(f'asks.{other}').decode()}", name)
+            time.sleep(POLL_S)
+    return name
 
 
 @contextmanager
 def _as_one_of(processes: Processes) -> Iterator[Processes]:
     if not processes.is_first:
         console.be_silent()
-    yield processes
-    processes.all_reduce_max(0)
+    try:
+        yield processes
+        processes.all_reduce_max(0)
+    except RuntimeError as error:
+        if GLOO_CONNECTION not in str(error):
+            raise
+        raise UserError(
+            "another process of this training has ended, and so does this one: with --max-restarts=3, torchrun starts "
+            "all of them again, from the latest checkpoint"
+        ) from None
 
 
 def _buckets(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:

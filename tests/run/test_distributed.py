@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed import HashStore
 
 from gptsmith.base.errors import UserError
 from gptsmith.model.gpt import GPT
@@ -156,6 +158,38 @@ def test_a_group_that_reaches_gpus_alone_is_named(monkeypatch: pytest.MonkeyPatc
         init_process_group(),
     ):
         pass
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_processes_agree_on_a_name_that_none_had_before_them(order: tuple[int, ...]) -> None:
+    store = HashStore()
+    store.set("asks.1", "one that died before it was told")
+    names = []
+    for _ in range(2):
+        told: dict[int, str] = {}
+
+        def tell(rank: int, told: dict[int, str] = told) -> None:
+            told[rank] = distributed.agreed_name(store, rank, 3)
+
+        threads = [threading.Thread(target=tell, args=(rank,)) for rank in order]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert len(told) == 3
+        assert len(set(told.values())) == 1
+        names.append(told[0])
+    assert names[0] != names[1]
+
+
+def test_a_process_that_another_leaves_says_so_in_one_line() -> None:
+    with (
+        pytest.raises(UserError, match=r"another process of this training has ended.*--max-restarts"),
+        distributed._as_one_of(SINGLE_PROCESS),
+    ):
+        raise RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer")
+    with pytest.raises(RuntimeError, match=r"^shapes differ$"), distributed._as_one_of(SINGLE_PROCESS):
+        raise RuntimeError("shapes differ")
 
 
 def test_plain_tensors_are_not_sharded() -> None:

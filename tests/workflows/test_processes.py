@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,17 @@ from gptsmith.train.trainer import Trainer
 from tests.forked import Forked
 from tests.workflows import process_worker
 from tests.workflows.conftest import SMALL
-from tests.workflows.together import Job, Outcome, assert_same, cut, store_of_torchrun, work
+from tests.workflows.together import (
+    Job,
+    Outcome,
+    assert_same,
+    cut,
+    same_bits,
+    store_of_torchrun,
+    wait_for_step,
+    work,
+    workers,
+)
 
 pytestmark = pytest.mark.story
 
@@ -257,19 +266,6 @@ def test_processes_that_are_restarted_after_the_end_leave_the_run_as_it_is(text:
     assert written[0] == written[1]
 
 
-def workers(process: subprocess.Popen[str]) -> list[int]:
-    """The processes that torchrun started, in the order of their ranks."""
-    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-
-
-def wait_for_step(process: subprocess.Popen[str] | Forked, run: Path, step: int) -> None:
-    deadline = time.monotonic() + 60
-    while not any(c.step >= step for c in list_checkpoints(run / "checkpoints")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc")
 def test_a_killed_worker_comes_back_and_a_stopped_run_is_resumed_bit_for_bit(
     text: Path, together: Together, tmp_path: Path
@@ -298,16 +294,8 @@ def test_a_killed_worker_comes_back_and_a_stopped_run_is_resumed_bit_for_bit(
     assert "Traceback" not in err + more
 
     work(tmp_path, 2, {"last": {"resume": str(run)}})
-    ours, theirs = (
-        {c.step: c for c in list_checkpoints(folder / "checkpoints")} for folder in (run, together.run("unstopped"))
-    )
-    assert max(ours) == max(theirs) == NUM_RESTARTED_STEPS
-    for step in ours.keys() & theirs.keys():
-        assert ours[step].train_state().train_loss == theirs[step].train_state().train_loss
-        for name in ("model", "optimizer", "randomness"):
-            assert (ours[step].folder / f"{name}.safetensors").read_bytes() == (
-                theirs[step].folder / f"{name}.safetensors"
-            ).read_bytes()
+    assert same_bits(run, together.run("unstopped")) >= 3
+    assert list_checkpoints(run / "checkpoints")[0].step == NUM_RESTARTED_STEPS
 
 
 def test_a_signal_that_the_others_do_not_know_of_yet_waits_for_them() -> None:

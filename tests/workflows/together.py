@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing.connection
 import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 from torch.distributed import TCPStore
 
 from gptsmith.run.checkpoint import list_checkpoints
-from tests.forked import PROCESSES
+from tests.forked import PROCESSES, Forked
 from tests.workflows import process_worker
 
 Job = dict[str, Any]
@@ -71,6 +72,18 @@ def assert_same(run: Path, golden: Path, tolerance: float) -> None:
                 assert (tensors[key] - value).abs().max() <= tolerance, (step, key)
 
 
+def same_bits(run: Path, golden: Path) -> int:
+    """Asserts that what both have kept of a step is the same in every bit; returns the number of such steps."""
+    ours, theirs = ({c.step: c for c in list_checkpoints(folder / "checkpoints")} for folder in (run, golden))
+    assert max(ours) == max(theirs)
+    for step in ours.keys() & theirs.keys():
+        assert ours[step].train_state().train_loss == theirs[step].train_state().train_loss
+        for name in ("model", "optimizer", "randomness"):
+            mine, wanted = ((c[step].folder / f"{name}.safetensors").read_bytes() for c in (ours, theirs))
+            assert mine == wanted, (step, name)
+    return len(ours.keys() & theirs.keys())
+
+
 def cut(run: Path, to: Path, step: int) -> Path:
     """A copy of a run as if it had died after a step."""
     shutil.copytree(run, to)
@@ -79,3 +92,16 @@ def cut(run: Path, to: Path, step: int) -> Path:
         if checkpoint.step > step:
             shutil.rmtree(checkpoint.folder)
     return to
+
+
+def workers(process: subprocess.Popen[str]) -> list[int]:
+    """The processes that torchrun started, in the order of their ranks."""
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+def wait_for_step(process: subprocess.Popen[str] | Forked, run: Path, step: int) -> None:
+    deadline = time.monotonic() + 60
+    while not any(c.step >= step for c in list_checkpoints(run / "checkpoints")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
