@@ -17,6 +17,7 @@ from gptsmith.serve.studio.default_model import DefaultModel
 from gptsmith.serve.studio.documents.searched import Searched
 from gptsmith.serve.studio.improve.beginning import sweep
 from gptsmith.serve.studio.improve.improvements import Improvements
+from gptsmith.serve.studio.improve.planning import ImprovementPlans
 from gptsmith.serve.studio.improve.writing import PairWriter
 from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.marks.marks import Marks
@@ -25,6 +26,7 @@ from gptsmith.serve.studio.run_folders.changes import RunChanges
 from gptsmith.serve.studio.run_folders.rows import Runs
 from gptsmith.serve.studio.take_along.copies import Copies
 from gptsmith.serve.studio.tickets import Tickets
+from gptsmith.serve.studio.train.plans import Plans
 from gptsmith.serve.studio.train.training import Training
 
 T = TypeVar("T")
@@ -47,6 +49,7 @@ class Studio:
         copies: those for other programs.
         marks: what people said about answers.
         improvements: models that are tuned by them, and judged blind.
+        improvement_plans: how long those will take.
         pair_writer: writes the pairs that are judged.
         training: what people want to train, planned and queued.
         quit: ends the server that it belongs to.
@@ -67,6 +70,7 @@ class Studio:
     improvements: Improvements = field(init=False)
     pair_writer: PairWriter = field(init=False)
     training: Training = field(init=False)
+    improvement_plans: ImprovementPlans = field(init=False)
     quit: Callable[[], None] = field(default=lambda: None, init=False)
     _waiting: ThreadPoolExecutor = field(init=False, repr=False)
 
@@ -86,7 +90,9 @@ class Studio:
             self.marks.renamed,
         )  # fmt: skip
         self.run_changes = RunChanges(self.place, self.database, self.jobs, self.runs, followers)
-        self.training = Training(self.place, self.database, self.jobs, self.data, self.device)
+        plans = Plans(self.database, self.jobs)
+        self.training = Training(self.place, self.database, self.jobs, self.data, plans, self.device)
+        self.improvement_plans = ImprovementPlans(self.place, self.marks, self.jobs, plans, self.device)
 
     async def when_read(self, work: Callable[[], T]) -> T:
         """The result of a function that may wait until files are read. It has one of a few threads for that, so that

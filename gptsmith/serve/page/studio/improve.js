@@ -1,11 +1,13 @@
 /** Improve: which models have marks to learn from, and what came of earlier ones. */
 
-import { el, fill } from "../element.js";
+import { el, fill, setText } from "../element.js";
+import { paused } from "./api.js";
 import { tried } from "./dialogs.js";
+import { duration } from "./figures.js";
 import { showImprovement } from "./improve_one.js";
 import { recipeWords, stateWords } from "./improve_words.js";
 
-const AGAIN_MS = 3000;
+const AGAIN_MS = 3000, PLAN_AGAIN_MS = 1000;
 
 export async function show(place, studio) {
   if (studio.about[0]) await showImprovement(place, studio);
@@ -32,7 +34,32 @@ function card(model, studio) {
     el("h2", { dir: "auto" }, model.name),
     el("p.soft", {}, marksWords(model.marks, t)),
     model.recipe ? el("p", {}, recipeWords(model.recipe, t)) : el("p", {}, t("improve.too_few", model.missing)),
+    model.recipe && !model.open && planOf(model, studio),
     el("div.row", {}, action(model, studio)));
+}
+
+/** What it will take, before it is begun: a guess at once, then the plan. */
+function planOf(model, studio) {
+  const { api, t, signal } = studio;
+  const place = el("p.improve-plan", { role: "status" });
+  const follow = tried(studio, async () => {
+    for (let isExact = false; !signal.aborted; isExact = true) {
+      const known = await api.post("improve/plan", { model: model.name, is_exact: isExact });
+      setText(place, planWords(known, t));
+      place.classList.toggle("trouble", known.state === "failed");
+      if (["planned", "failed"].includes(known.state) || (isExact && !place.isConnected)) return;
+      if (isExact) await paused(PLAN_AGAIN_MS, signal);
+    }
+  });
+  follow();
+  return place;
+}
+
+function planWords({ state, seconds, problem, num_examples: count, num_held_back: held }, t) {
+  const marks = t("improve.plan_marks", { count, held });
+  if (state === "failed") return `${marks} ${t("improve.plan_failed", { problem })}`;
+  const time = seconds ? t(state === "planned" ? "improve.plan_time" : "improve.plan_guess", { time: duration(t, seconds) }) : t("improve.plan_measuring");
+  return `${marks} ${time}`;
 }
 
 function action(model, studio) {

@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from gptsmith.serve.studio.place import Place
 from gptsmith.train.resume import numbered
 
 FOLDER, EXAMPLES = "improve", "examples.jsonl"
+PLAN_PREFIX = "plan-"
+"""Of the folders of examples that are only planned with."""
 ENOUGH_PROMPTS = 10
 """Where fewer are held back, the model's own examples are judged on, too."""
 IMPROVED = re.compile(r"-improved(-\d+)?$")
@@ -38,12 +41,41 @@ def planned(about: ModelDescription, found: Available) -> Recipe | None:
     return recipe(objective, count, count, about.config)
 
 
-def begin(place: Place, marks: Marks, improvements: Improvements, about: ModelDescription, device: str) -> str:
-    """Writes what is learnt, and queues the training; the id of the improvement.
+@dataclass(frozen=True)
+class Prepared:
+    """What an improvement would be made of.
+
+    Attributes:
+        learnt: the marks that are learnt from.
+        held: the prompts that are held back.
+    """
+
+    recipe: Recipe
+    records: list[dict[str, Any]]
+    learnt: list[dict[str, Any]]
+    held: list[Messages]
+
+    @property
+    def text(self) -> str:
+        """The records as the file that training reads."""
+        return "".join(json_text(record, ensure_ascii=False) + "\n" for record in self.records)
+
+    def write(self, path: Path) -> None:
+        """Writes that file, for its owner alone.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        with writing(path.parent):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(path, self.text, private=True)
+
+
+def prepared(marks: Marks, about: ModelDescription) -> Prepared:
+    """What a model would be improved by, from the marks of now.
 
     Raises:
-        ApiError: there are too few marks, or the model is being improved already.
-        UserError: the disk is full.
+        ApiError: there are too few marks.
     """
     objective = available(marks.counts(), about.name).objective()
     if objective is None:
@@ -52,25 +84,31 @@ def begin(place: Place, marks: Marks, improvements: Improvements, about: ModelDe
     records = list(examples(learnt, objective, with_thumbs=True))
     if not records:
         raise ApiError(400, f"nothing can be learnt from the marks of {about.name}", code="too_few_marks")
+    return Prepared(recipe(objective, len(records), num_prompts(learnt), about.config), records, learnt, held)
+
+
+def training_words(about: ModelDescription, path: Path, made: Recipe, device: str) -> list[str]:
+    """The words behind `finetune` that train by a recipe on the examples of a file, but for where the run goes."""
+    return [str(about.path), str(path), *made.arguments(), "--device", device, "--json"]
+
+
+def begin(place: Place, marks: Marks, improvements: Improvements, about: ModelDescription, device: str) -> str:
+    """Writes what is learnt, and queues the training; the id of the improvement.
+
+    Raises:
+        ApiError: there are too few marks, or the model is being improved already.
+        UserError: the disk is full.
+    """
+    found = prepared(marks, about)
     name = secrets.token_hex(8)
     path = examples_path(place, name)
-    with writing(path.parent):
-        path.parent.mkdir(mode=0o700, parents=True)
-    write_atomically(path, "".join(json_text(record, ensure_ascii=False) + "\n" for record in records), private=True)
-    made = recipe(objective, len(records), num_prompts(learnt), about.config)
+    found.write(path)
     run = free_name(place, improvements, about.name)
-    arguments = [
-        str(about.path),
-        str(path),
-        "--out",
-        str(place.runs / run),
-        *made.arguments(),
-        "--device",
-        device,
-        "--json",
-    ]
+    arguments = [*training_words(about, path, found.recipe, device), "--out", str(place.runs / run)]
     try:
-        improvements.begin(name, about.name, run, made, arguments, _prompts(held, about.prompts, learnt))
+        improvements.begin(
+            name, about.name, run, found.recipe, arguments, _prompts(found.held, about.prompts, found.learnt)
+        )
     except BaseException:
         remove(path.parent)
         raise

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from gptsmith.serve.chat.schemas.common import Schema
 from gptsmith.serve.errors import ApiError
+from gptsmith.serve.load import ModelDescription
 from gptsmith.serve.route import Route
 from gptsmith.serve.studio.improve.beginning import add_typed, begin, forget, planned
 from gptsmith.serve.studio.improve.recipe import available
@@ -19,10 +20,16 @@ from gptsmith.serve.studio.state import StudioState
 Text = Annotated[str, Field(min_length=1, max_length=20_000, pattern=r"\S")]
 
 
-class BeginRequest(Schema):
+class ModelRequest(Schema):
     """A model to improve."""
 
     model: str
+
+
+class PlanRequest(ModelRequest):
+    """What improving it would take: as far as it is known, or by a plan."""
+
+    is_exact: bool = False
 
 
 class JudgeRequest(Schema):
@@ -73,11 +80,15 @@ async def overview(state: StudioState, _: Request) -> Response:
     return JSONResponse(await asyncio.to_thread(found))
 
 
-async def begin_one(state: StudioState, body: BeginRequest, _: dict[str, object]) -> Response:
+async def plan_one(state: StudioState, body: PlanRequest, _: dict[str, object]) -> Response:
+    """What improving a model by the marks of now would take."""
+    about = await _chat_model(state, body.model)
+    return JSONResponse(await asyncio.to_thread(state.studio.improvement_plans.of, about, is_exact=body.is_exact))
+
+
+async def begin_one(state: StudioState, body: ModelRequest, _: dict[str, object]) -> Response:
     """Improves a model by the marks of now."""
-    about = (await state.models.entry(body.model)).about
-    if about.kind != "chat":
-        raise ApiError(400, f"{about.name} does not answer in conversations", param="model", code="not_a_chat_model")
+    about = await _chat_model(state, body.model)
     studio = state.studio
     name = await asyncio.to_thread(begin, studio.place, studio.marks, studio.improvements, about, studio.device)
     return JSONResponse({"improvement": name})
@@ -113,6 +124,13 @@ async def remove(state: StudioState, request: Request) -> Response:
     return JSONResponse({})
 
 
+async def _chat_model(state: StudioState, name: str) -> ModelDescription:
+    about = (await state.models.entry(name)).about
+    if about.kind != "chat":
+        raise ApiError(400, f"{about.name} does not answer in conversations", param="model", code="not_a_chat_model")
+    return about
+
+
 async def _shown(state: StudioState, name: str, **more: Any) -> Response:
     studio = state.studio
     shown = await asyncio.to_thread(studio.improvements.get, name)
@@ -126,11 +144,12 @@ async def _shown(state: StudioState, name: str, **more: Any) -> Response:
 
 
 ROUTES = (
+    Route("/studio/api/improve/plan", "POST", plan_one, request_schema=PlanRequest),
     Route("/studio/api/improve/judge", "POST", judge, request_schema=JudgeRequest),
     Route("/studio/api/improve/prompts", "POST", add_prompts, request_schema=PromptsRequest),
     Route("/studio/api/improve/do", "POST", act, request_schema=DoRequest),
     Route("/studio/api/improve/{id}", "GET", get_one),
     Route("/studio/api/improve/{id}", "DELETE", remove),
     Route("/studio/api/improve", "GET", overview),
-    Route("/studio/api/improve", "POST", begin_one, request_schema=BeginRequest),
+    Route("/studio/api/improve", "POST", begin_one, request_schema=ModelRequest),
 )

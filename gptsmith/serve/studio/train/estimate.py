@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -111,9 +112,10 @@ def tuning(
         per_epoch = earlier["num_tokens"] / earlier["epochs"]
         rate = earlier["tokens_per_second"]
         figures["peak_memory_bytes"] = earlier["peak_memory_bytes"]
-    if rate is None or request.minutes is None:
+    if rate is None:
         return figures
-    affordable = max(0.0, request.minutes * 60 - TUNING_START_S) * STEPS_SHARE * rate
+    left_s = math.inf if request.minutes is None else max(0.0, request.minutes * 60 - TUNING_START_S)
+    affordable = left_s * STEPS_SHARE * rate
     num_tokens = min(affordable, per_epoch * (request.epochs or USUAL_EPOCHS))
     seconds = TUNING_START_S + num_tokens / rate / STEPS_SHARE
     return figures | {

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.hints import shell_command
-from gptsmith.base.json_text import json_text
 from gptsmith.base.machine import free_memory_bytes
 from gptsmith.data.cache import key_of
 from gptsmith.model.device import choose_device, choose_dtype
-from gptsmith.serve.errors import ApiError
 from gptsmith.serve.load import stamps_of
 from gptsmith.serve.studio.data.state import Data
 from gptsmith.serve.studio.database import Database
@@ -24,13 +19,13 @@ from gptsmith.serve.studio.train import command, estimate
 from gptsmith.serve.studio.train.advice import Situation, advise
 from gptsmith.serve.studio.train.data_facts import DataFacts, KnownData
 from gptsmith.serve.studio.train.found_models import FoundModel, FoundModels
+from gptsmith.serve.studio.train.plans import Known, Plans
 from gptsmith.serve.studio.train.schemas import PlanWish, StartWish, Wish
 from gptsmith.train.planning.throughput import Speed, known_speed
 from gptsmith.train.request import PretrainRequest
 
 AUTO = "auto"
 """The device that trainings take by themselves."""
-BROKEN = ("failed", "killed")
 
 
 @dataclass(frozen=True)
@@ -54,28 +49,13 @@ class Wanted:
         return key_of(self.similar, self.request.minutes)
 
 
-@dataclass(frozen=True)
-class Known:
-    """What is known of how a training will be.
-
-    Attributes:
-        state: `guessed`, `planning`, `planned` or `failed`.
-        figures: of the plan, exact if it is planned.
-        job: of the plan; None if there is none.
-        problem: why there is no plan.
-    """
-
-    state: str
-    figures: Mapping[str, Any]
-    job: str | None = None
-    problem: str = ""
-
-
 class Training:
     """The trainings of a studio."""
 
-    def __init__(self, place: Place, database: Database, jobs: Jobs, data: Data, device: str = AUTO) -> None:
-        self._place, self._database, self._jobs, self._data = place, database, jobs, data
+    def __init__(
+        self, place: Place, database: Database, jobs: Jobs, data: Data, plans: Plans, device: str = AUTO
+    ) -> None:
+        self._place, self._database, self._jobs, self._data, self._plans = place, database, jobs, data, plans
         self._device = device
         self.models = FoundModels(place)
         self._known_data = KnownData(place.folder)
@@ -85,9 +65,9 @@ class Training:
         them; or why it cannot be."""
         try:
             wanted = self._wanted(wish)
-            self._drop(wish.instead_of, unless=wanted.key)
+            self._plans.drop(wish.instead_of, unless=wanted.key)
         except UserError as error:
-            self._drop(wish.instead_of)
+            self._plans.drop(wish.instead_of)
             return {"state": "failed", "figures": {}, "job": None, "problem": str(error), "advice": []}
         known = self._known(wanted, wish.data, is_exact=wish.is_exact)
         return {
@@ -140,47 +120,12 @@ class Training:
         return ["--", str(path.relative_to(folder) if path.is_relative_to(folder) else path)]
 
     def _known(self, wanted: Wanted, title: str, *, is_exact: bool) -> Known:
-        row = self._database.row("SELECT * FROM plans WHERE key = ?", wanted.key)
-        if row is not None and row["figures"] is not None:
-            return Known("planned", json.loads(row["figures"]), row["job"])
-        guess = self._guess(wanted)
-        job = None if row is None else self._job(row["job"])
-        if job is not None and job["state"] in BROKEN and not is_exact:  # a new wish for it is a new try
-            self._forget(wanted)
-            job = None
-        if job is None or job["state"] in ("stopping", "stopped"):
-            if not is_exact:
-                return Known("guessed", guess)
-            job = self._jobs.get(self._begin(wanted, title))
-        if job["state"] in BROKEN:
-            return Known("failed", guess, job["id"], job["message"] or "")
-        if job["state"] != "done":
-            return Known("planning", guess, job["id"])
-        figures = job["result"] or {}
-        with self._database.transaction() as connection:
-            connection.execute("UPDATE plans SET figures = ?, made = ? WHERE key = ?",
-                               (json_text(figures), time.time(), wanted.key))  # fmt: skip
-        return Known("planned", figures, job["id"])
-
-    def _begin(self, wanted: Wanted, title: str) -> str:
-        words = command.plan_words(wanted.request)
-        with self._database.transaction() as connection:
-            connection.execute("DELETE FROM plans WHERE job NOT IN (SELECT id FROM jobs)")  # which are forgotten, too
-            job = self._jobs.add("plan", words, title=title, lane="quick")
-            connection.execute("INSERT OR REPLACE INTO plans (key, similar, job) VALUES (?, ?, ?)",
-                               (wanted.key, wanted.similar, job))  # fmt: skip
-        return job
-
-    def _forget(self, wanted: Wanted) -> None:
-        with self._database.transaction() as connection:
-            connection.execute("DELETE FROM plans WHERE key = ?", (wanted.key,))
+        words, guess = command.plan_words(wanted.request), self._guess(wanted)
+        return self._plans.known(wanted.key, wanted.similar, words, guess, title=title, is_exact=is_exact)
 
     def _guess(self, wanted: Wanted) -> dict[str, Any]:
         """The figures that are known at once; nothing of a training without a known speed."""
-        row = self._database.row(
-            "SELECT figures FROM plans WHERE similar = ? AND figures IS NOT NULL ORDER BY made DESC", wanted.similar
-        )
-        earlier = None if row is None else json.loads(row["figures"])
+        earlier = self._plans.earlier(wanted.similar)
         request, amount = wanted.request, wanted.data.amount
         if request.private is not None:
             return {}
@@ -208,20 +153,6 @@ class Training:
     def _speed(self) -> Speed | None:
         device = choose_device(self._device)
         return known_speed(device, choose_dtype("auto", device))
-
-    def _job(self, job: str) -> dict[str, Any] | None:
-        try:
-            return self._jobs.get(job)
-        except ApiError:  # it was forgotten
-            return None
-
-    def _drop(self, job: str | None, unless: str | None = None) -> None:
-        """Stops a plan that nobody waits for any more, unless it is that of a key."""
-        if job is None or self._database.row("SELECT 1 FROM plans WHERE job = ? AND key = ?", job, unless):
-            return
-        found = self._job(job)
-        if found is not None and found["verb"] == "plan" and found["ended"] is None:
-            self._jobs.cancel(job)
 
     def _queued_runs(self) -> set[str]:
         return {job["run"] for job in self._jobs.list() if job["ended"] is None and job["run"]}
