@@ -3,17 +3,9 @@ the studio is killed twice in the middle of it."""
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,65 +13,12 @@ from playwright.sync_api import expect
 
 from ..conftest import until
 from .conftest import Opened, StudioPage
+from .killable import OFFLINE, Killable, killable
 
 pytestmark = pytest.mark.story
 
 ANSWER = ".message.assistant"
 NUM_MARKS = 24
-OFFLINE = "ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE", "ERR_INCOMPLETE_CHUNKED_ENCODING"
-"""What a browser's console says of a studio that is not there."""
-
-
-class Killable(Opened):
-    """A studio in a process of its own, always at the same address."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self._given = folder
-        self.begin()
-
-    def begin(self) -> None:
-        """Starts it."""
-        words = ["studio", str(self._given), "--port", str(self.port), "--no-open", "--json", "--device", "cpu"]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "gptsmith", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        assert self.process.stdout is not None
-        told = json.loads(self.process.stdout.readline())
-        page = told["address"]
-        place = SimpleNamespace(folder=Path(told["folder"]))
-        super().__init__(
-            SimpleNamespace(page=page, address=page.partition("/#")[0], studio=SimpleNamespace(place=place))
-        )  # type: ignore[arg-type]
-        until(self.is_up, "the studio answers")
-
-    def is_up(self) -> bool:
-        try:
-            return self.ask("GET", "/studio/api/jobs").status == 200
-        except OSError:
-            return False
-
-    def kill(self) -> None:
-        """Ends it at once, as a power cut does; its jobs go on."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
-@contextmanager
-def killable(folder: Path) -> Iterator[Killable]:
-    studio = Killable(folder)
-    try:
-        yield studio
-    finally:
-        for job in studio.get("jobs")["jobs"]:
-            if job["ended"] is None:
-                studio.post("jobs/cancel", id=job["id"], at_once=True)
-        until(lambda: all(job["ended"] for job in studio.get("jobs")["jobs"]), "no job is left")
-        studio.kill()
 
 
 @pytest.fixture
