@@ -29,7 +29,7 @@ import gptsmith
 from gptsmith import cli
 from gptsmith.base import machine
 from gptsmith.convert import hub
-from gptsmith.serve import running, server
+from gptsmith.serve import opening, server
 from gptsmith.serve.studio import running as studio_running
 from gptsmith.workflows import import_model, watch
 
@@ -230,7 +230,7 @@ def _at_a_distance(monkeypatch: pytest.MonkeyPatch) -> None:
         hub, "fetch", lambda name, revision=None: Path("models") / name.rpartition("/")[2].partition("-GGUF")[0]
     )
     bind = server.bound_socket
-    for module in (running, studio_running):
+    for module in (opening, studio_running):
         monkeypatch.setattr(module, "bound_socket", lambda host, port: bind(host, 0))
     monkeypatch.setattr(server.GracefulServer, "run", lambda self, sockets: None)
     watch_server = watch.watch_server

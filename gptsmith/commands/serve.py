@@ -20,7 +20,7 @@ LAST_READ_S = 2
             "max_num_seqs", "max_queue_size", "kv_cache_memory", "kv_cache_dtype", "keep_loaded_s", "max_choices",
             "max_tokens", "max_body_bytes", "timeout_s", "keep_alive_s", "drain_s",
         ),
-        "Machine": ("draft", "engine", "device", "dtype"),
+        "Machine": ("replicas", "draft", "engine", "device", "dtype"),
     },
     omitted=("max_inputs", "max_stored_bytes", "body_timeout_s", "stall_timeout_s", "ping_s"),
     examples=(
@@ -37,11 +37,11 @@ def serve(request: ServeRequest, json: Json = False) -> None:
 
     from gptsmith.base.console import note, show_json
     from gptsmith.base.interrupts import EXIT_CODE
-    from gptsmith.serve.running import Server
+    from gptsmith.serve.running import make_server
 
-    server = Server(request)
+    server = make_server(request)
     if json:
-        show_json({"address": server.address, "models": server.models})
+        show_json(server.place)
     server.run()
     code = EXIT_CODE + signal.SIGINT if server.stopped_by == signal.SIGINT else 0
     if not server.has_ended(LAST_READ_S):

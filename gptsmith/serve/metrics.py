@@ -16,8 +16,8 @@ SHORT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 LONG_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
-class Metrics:
-    """The metrics of one server."""
+class RequestMetrics:
+    """Counts and times of the requests to a server."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -31,6 +31,22 @@ class Metrics:
             "gptsmith_request_duration_seconds", "From a request to the end of its answer.", ["route"],
             buckets=LONG_S, registry=self.registry,
         )  # fmt: skip
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Counts a request."""
+        self.requests.labels(route, str(status)).inc()
+        self._request_duration_s.labels(route).observe(seconds)
+
+    def text(self, accept: str) -> tuple[bytes, str]:
+        """All metrics and their content type, in the form that the Accept header names; else in the plain one."""
+        return encoded(self.registry, accept)
+
+
+class Metrics(RequestMetrics):
+    """The metrics of a server of models."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self._time_to_first_token_s = Histogram(
             "gptsmith_time_to_first_token_seconds", "From a request to the first token of a sequence.",
             ["model"], buckets=LONG_S, registry=self.registry,
@@ -44,24 +60,20 @@ class Metrics:
         """Adds the metrics of the engines, as they are whenever they are read."""
         self.registry.register(EngineCollector(models))
 
-    def answered(self, route: str, status: int, seconds: float) -> None:
-        """Counts a request."""
-        self.requests.labels(route, str(status)).inc()
-        self._request_duration_s.labels(route).observe(seconds)
-
     def time_to_first_token(self, model: str, seconds: float) -> None:
         self._time_to_first_token_s.labels(model).observe(seconds)
 
     def inter_token_latency(self, model: str, seconds: float) -> None:
         self._inter_token_latency_s.labels(model).observe(seconds)
 
-    def text(self, accept: str) -> tuple[bytes, str]:
-        """All metrics and their content type, in the form that the Accept header names; else in the plain one."""
-        try:
-            encoder, content_type = choose_encoder(accept)
-        except (TypeError, ValueError):  # it names a version that is none
-            encoder, content_type = choose_encoder("")
-        return encoder(self.registry), content_type
+
+def encoded(registry: Collector, accept: str) -> tuple[bytes, str]:
+    """Metrics and their content type, in the form that the Accept header names; else in the plain one."""
+    try:
+        encoder, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):  # it names a version that is none
+        encoder, content_type = choose_encoder("")
+    return encoder(registry), content_type
 
 
 class EngineCollector(Collector):

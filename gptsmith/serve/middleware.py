@@ -15,7 +15,7 @@ from gptsmith.serve.errors import ApiError, api_error, draining
 from gptsmith.serve.log import LOGGER, REQUEST_ID, log_failure
 from gptsmith.serve.route import Route, find_route
 from gptsmith.serve.settings import ANY_ORIGIN
-from gptsmith.serve.state import State
+from gptsmith.serve.state import ServerState
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -38,7 +38,7 @@ INTERNAL_ERROR = 500
 class RequestMiddleware:
     """Pure ASGI around the routes of a server."""
 
-    def __init__(self, app: ASGIApp, state: State, routes: Sequence[Route]) -> None:
+    def __init__(self, app: ASGIApp, state: ServerState, routes: Sequence[Route]) -> None:
         self.app, self.state, self.routes = app, state, routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,8 +48,7 @@ class RequestMiddleware:
         started = time.monotonic()
         name = f"req_{secrets.token_hex(12)}"
         REQUEST_ID.set(name)
-        log_fields: dict[str, object] = {}
-        scope["log_fields"] = log_fields
+        scope["log_fields"] = {}
         headers = Headers(scope=scope)
         status = 0
 
@@ -74,11 +73,16 @@ class RequestMiddleware:
         finally:
             self.state.num_active_requests -= 1
             self.state.metrics.requests_in_progress.dec()
-            label, seconds = scope.get("route_label", UNKNOWN), time.monotonic() - started
-            self.state.metrics.answered(label, status, seconds)
-            counts = "".join(f" {key}={value}" for key, value in log_fields.items())
-            method = scope["method"] if scope["method"] in METHODS else UNKNOWN
-            LOGGER.info("%s %s %s %d %d ms%s", name, method, label, status, 1000 * seconds, counts)
+            if not scope.get("is_passed_on"):  # then the replica that answered counts and logs it
+                self._record(scope, name, status, time.monotonic() - started)
+
+    def _record(self, scope: Scope, name: str, status: int, seconds: float) -> None:
+        """Counts and logs a request that was answered."""
+        label = scope.get("route_label", UNKNOWN)
+        self.state.metrics.answered(label, status, seconds)
+        counts = "".join(f" {key}={value}" for key, value in scope["log_fields"].items())
+        method = scope["method"] if scope["method"] in METHODS else UNKNOWN
+        LOGGER.info("%s %s %s %d %d ms%s", name, method, label, status, 1000 * seconds, counts)
 
     async def _checked(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         """
@@ -133,7 +137,7 @@ class RequestMiddleware:
         for key, value in HEADERS.items():
             headers.setdefault(key, value)
         headers.setdefault("Cache-Control", "no-store")
-        headers["X-Request-Id"] = name
+        headers.setdefault("X-Request-Id", name)
         if origin is not None and self._is_cors(origin):
             headers["Access-Control-Allow-Origin"] = ANY_ORIGIN if ANY_ORIGIN in self.state.settings.cors else origin
             headers["Access-Control-Expose-Headers"] = EXPOSED

@@ -80,15 +80,16 @@ class ModelMemory:
         )
 
 
-def equal_shares(runs: Sequence[LoadedRun], given: int | None, num_others: int = 0) -> dict[str, int | None]:
-    """The memory for the KV cache of each model that writes text: equal shares of what is given, else of what is free
-    on its device, `num_others` of them for models that come later."""
+def equal_shares(runs: Sequence[LoadedRun], settings: ServeSettings, num_others: int = 0) -> dict[str, int | None]:
+    """The memory for the KV cache of each model that writes text, in each replica: equal shares of what is given, else
+    of what is free on its device, `num_others` of them for models that come later."""
+    given = settings.kv_cache_memory
     writers = [run for run in runs if run.classifier is None]
     shares: dict[str, int | None] = {run.name: None for run in runs}
     for run in writers:
         free = free_bytes(run.loaded.model.device) if given is None else None
         total = given if free is None else int(FREE_SHARE * free)
-        shares[run.name] = None if total is None else total // (len(writers) + num_others)
+        shares[run.name] = None if total is None else total // (len(writers) + num_others) // settings.replicas
     return shares
 
 

@@ -66,7 +66,7 @@ class ServedModels:
         self._refreshing, self._loads = asyncio.Lock(), asyncio.Lock()
         self._retiring: set[ServedModel] = set()
         self._is_unseen = folders is not None and folders.in_background
-        shares = equal_shares(runs, settings.kv_cache_memory, num_others=folders is not None)
+        shares = equal_shares(runs, settings, num_others=folders is not None)
         self.entries = {
             run.name: ModelEntry(run.about, self._engines.serve(run, shares[run.name]), is_pinned=True, num_loads=1)
             for run in runs

@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gptsmith.base.errors import ConfigurationError
-from gptsmith.serve.app import make_app
 from gptsmith.serve.log import LOGGER
-from gptsmith.serve.route import Route
-from gptsmith.serve.routes import ROUTES
 from gptsmith.serve.settings import ServeSettings
-from gptsmith.serve.state import State
+from gptsmith.serve.state import ServerState
 from gptsmith.serve.tls import TlsFiles
 
 POLL_S = 0.02
@@ -62,12 +60,12 @@ class GracefulServer(uvicorn.Server):
     """A server that runs until SIGTERM or Ctrl-C. Then it takes no new requests, lets running ones continue up to a
     deadline, and ends; a second signal ends it at once."""
 
-    def __init__(self, state: State, tls: TlsFiles | None = None, routes: Sequence[Route] = ROUTES) -> None:
+    def __init__(self, state: ServerState, app: ASGIApp, tls: TlsFiles | None = None) -> None:
         self.state, settings = state, state.settings
         most = max_connections()
         super().__init__(
             uvicorn.Config(
-                make_app(state, routes),
+                app,
                 http=_protocol(settings, most),
                 ws="none",
                 log_config=None,
@@ -117,6 +115,22 @@ class GracefulServer(uvicorn.Server):
         assert self._loop is not None, "it can only be drained once it runs"
         self._loop.call_soon_threadsafe(self._begin_drain)
 
+    def end(self) -> bool:
+        """Ends every text and then the server, from any thread; returns whether it runs."""
+        self.state.is_draining = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._end)
+        return self._loop is not None
+
+    def call_soon(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begins some work beside the requests, from any thread."""
+        if self._loop is not None:
+            asyncio.run_coroutine_threadsafe(work(), self._loop)
+
+    def _end(self) -> None:
+        self.state.cancel_all()
+        self.should_exit = True
+
     def _begin_drain(self) -> None:
         self._draining = asyncio.ensure_future(self._drain())
 
@@ -127,7 +141,7 @@ class GracefulServer(uvicorn.Server):
             await asyncio.sleep(POLL_S)
         if self.state.num_active_requests:
             LOGGER.warning("shutting down: %d requests are cancelled", self.state.num_active_requests)
-            self.state.models.cancel_all()
+            self.state.cancel_all()
         self.should_exit = True
 
 

@@ -17,6 +17,8 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 class ServeSettings(Settings):
     """Limits of a server, and the hosts and origins that may use it."""
 
+    replicas: int = Field(default=1, gt=0)
+    """Processes that serve the models, as one server."""
     engine: EngineName = "auto"
     """auto, torch or native (compiled code: gptsmith[native])."""
     max_num_seqs: int = EngineSettings().max_num_seqs
@@ -24,7 +26,7 @@ class ServeSettings(Settings):
     max_queue_size: int = EngineSettings().max_queue_size
     """Sequences that may wait for each model."""
     kv_cache_memory: Size | None = None
-    """Memory for KV caches (4GB); by default 3/4 of the free."""
+    """Memory for all KV caches (4GB); by default 3/4 of the free."""
     kv_cache_dtype: KVCacheDtype = EngineSettings().kv_cache_dtype
     """Numbers in KV caches: as computed, or int8."""
     keep_loaded_s: float = 300.0

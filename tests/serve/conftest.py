@@ -21,6 +21,7 @@ import gptsmith
 from gptsmith.convert.load import load
 from gptsmith.generate.engine import Engine
 from gptsmith.retrieval.documents import Documents
+from gptsmith.serve.app import make_app
 from gptsmith.serve.auth import ApiKeys
 from gptsmith.serve.load import load_served
 from gptsmith.serve.model_folders import ModelFolders, split_folders
@@ -150,7 +151,7 @@ def serving(
         port = listening.getsockname()[1]
         if send_bytes is not None:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
-        running = GracefulServer(state)
+        running = GracefulServer(state, make_app(state))
         thread = threading.Thread(target=running.run, args=([listening],))
         thread.start()
         found = Served(state, running, port)

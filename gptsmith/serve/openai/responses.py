@@ -121,7 +121,7 @@ class ResponseJob(ChatJob):
             top_logprobs=(body.top_logprobs or 0) if self.has_logprobs else None,
             truncates=body.truncation == "auto", uses_documents=body.documents is not False,
         )  # fmt: skip
-        self.id, self.created = new_id("resp_"), int(time.time())
+        self.id, self.created = stored.new_id("resp_"), int(time.time())
 
     def response(self, outputs: Sequence[SequenceOutput], usage: dict[str, Any]) -> dict[str, Any]:
         (output,) = outputs
@@ -145,14 +145,26 @@ class ResponseJob(ChatJob):
         """A part of the answer as an item; `tokens` are for a message."""
         if isinstance(part, Thoughts):
             content = [thoughts_part(part.text)]
-            return {"type": "reasoning", "id": new_id("rs_"), "summary": [], "content": content, "status": status}
+            return {
+                "type": "reasoning",
+                "id": self.stored.new_id("rs_"),
+                "summary": [],
+                "content": content,
+                "status": status,
+            }
         if isinstance(part, Words):
             content = [self.text_part(part.text, tokens)]
-            return {"type": "message", "id": new_id("msg_"), "status": status, "role": "assistant", "content": content}
+            return {
+                "type": "message",
+                "id": self.stored.new_id("msg_"),
+                "status": status,
+                "role": "assistant",
+                "content": content,
+            }
         named = {"call_id": new_id("call_"), **split_name(part.name, self.body.tools or []), "status": status}
         if part.is_custom:
-            return {"type": "custom_tool_call", "id": new_id("ctc_"), **named, "input": part.text}
-        return {"type": "function_call", "id": new_id("fc_"), **named, "arguments": part.text}
+            return {"type": "custom_tool_call", "id": self.stored.new_id("ctc_"), **named, "input": part.text}
+        return {"type": "function_call", "id": self.stored.new_id("fc_"), **named, "arguments": part.text}
 
     def final_response(self, items: list[dict[str, Any]], reason: str, usage: dict[str, Any]) -> dict[str, Any]:
         """The response that has ended; it is stored, unless the request does not want that."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ ID_PREFIXES = {
     "custom_tool_call": "ctc_",
     "custom_tool_call_output": "ctco_",
 }
+REPLICA = re.compile(r"[a-z]+_(\d{1,9})_[0-9a-f]+")
 ITEM: TypeAdapter[Any] = TypeAdapter(InputItem)
 
 
@@ -64,14 +66,21 @@ class StoredResponse:
 
 
 class StoredResponses:
-    """The latest responses, as many as fit. Any thread may call it."""
+    """The latest responses, as many as fit. Any thread may call it.
 
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes, self.num_bytes = max_bytes, 0
+    Ids name the replica that keeps what they stand for, as `resp_2_` and digits, where there are several.
+    """
+
+    def __init__(self, max_bytes: int, replica: int | None = None) -> None:
+        self.max_bytes, self.num_bytes, self.replica = max_bytes, 0, replica
         self._lock = threading.Lock()
         self._responses: OrderedDict[str, StoredResponse] = OrderedDict()
         self._items: dict[str, tuple[str, Any]] = {}
         """By the id of an item: the response that has it, and the item."""
+
+    def new_id(self, prefix: str) -> str:
+        """An id for a response or an item of one."""
+        return new_id(prefix if self.replica is None else f"{prefix}{self.replica}_")
 
     def add(self, conversation: Conversation, response: dict[str, Any]) -> None:
         """Keeps a response; the oldest make room. One that is larger than all the room is not kept."""
@@ -118,7 +127,7 @@ class StoredResponses:
                         raise refused(f"input.{number}.id", f"an item {item.id[:100]} {NOT_STORED}", "item_not_found")
                     items[number] = self._items[item.id][1]
                 elif item.id is None:
-                    items[number] = item.model_copy(update={"id": new_id(ID_PREFIXES[item.type])})
+                    items[number] = item.model_copy(update={"id": self.new_id(ID_PREFIXES[item.type])})
             name = body.previous_response_id
             previous = None if name is None else self._responses.get(name)
         if name is not None and previous is None:
@@ -137,6 +146,12 @@ class StoredResponses:
 
 def _num_bytes(items: Sequence[Any]) -> int:
     return sum(len(item.model_dump_json(exclude_none=True)) for item in items)
+
+
+def replica_of(name: str) -> int | None:
+    """The replica that keeps a response or an item; None if its id names none."""
+    found = REPLICA.fullmatch(name)
+    return None if found is None else int(found[1])
 
 
 def not_found(name: str) -> ApiError:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from gptsmith.base.errors import UserError
 from gptsmith.base.verbs import verb
+from gptsmith.serve.app import make_app
 from gptsmith.serve.auth import ApiKeys
 from gptsmith.serve.model_folders import ModelFolders
-from gptsmith.serve.running import RunningServer
+from gptsmith.serve.running_server import RunningServer
 from gptsmith.serve.served_models import ServedModels
 from gptsmith.serve.server import bound_socket
 from gptsmith.serve.settings import ServeSettings
@@ -54,7 +55,7 @@ class StudioServer(RunningServer):
             undone.callback(models.close)
             token = place.token()
             state = StudioState(models, settings, host=LOOPBACK, keys=ApiKeys([token]), studio=self.studio)
-            super().__init__(listening, state, routes=STUDIO_ROUTES)
+            super().__init__(listening, state, make_app(state, STUDIO_ROUTES))
             self.page = f"{self.address}/#token={token}"
             place.tell(self.page)
             undone.pop_all()

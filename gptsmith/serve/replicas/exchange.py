@@ -1,0 +1,116 @@
+"""One request to a replica, and its answer as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import h11
+
+READ_BYTES = 1 << 16
+HOP_BY_HOP = frozenset(
+    (b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect", b"proxy-connection")
+)
+"""Headers that are for one connection (RFC 9110, section 7.6.1)."""
+Pairs = Sequence[tuple[bytes, bytes]]
+
+
+class LostError(Exception):
+    """The replica does not answer, or not to the end."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as it came, with its whole body."""
+
+    method: str
+    target: bytes
+    headers: Pairs
+    body: bytes
+
+
+class Answer:
+    """The status and headers of an answer, and its body piece by piece."""
+
+    def __init__(self, reader: asyncio.StreamReader, connection: h11.Connection, head: h11.Response) -> None:
+        self._reader, self._connection = reader, connection
+        self.status = head.status_code
+        self.headers = [(name, value) for name, value in head.headers.raw_items() if _is_passed_on(name)]
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body.
+
+        Raises:
+            LostError: it breaks off.
+        """
+        while isinstance(event := await _next(self._reader, self._connection), h11.Data):
+            yield bytes(event.data)
+        if not isinstance(event, h11.EndOfMessage):
+            raise LostError
+
+    async def body(self) -> bytes:
+        """The whole body.
+
+        Raises:
+            LostError: it breaks off.
+        """
+        return b"".join([piece async for piece in self.pieces()])
+
+
+@asynccontextmanager
+async def answer_of(port: int, asked: Asked) -> AsyncIterator[Answer]:
+    """The answer of a replica; it ends its work when the block is left.
+
+    Raises:
+        LostError: there is none.
+    """
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        raise LostError from None
+    try:
+        connection = h11.Connection(h11.CLIENT)
+        try:
+            writer.write(_written(connection, asked))
+            await writer.drain()
+        except OSError:
+            raise LostError from None
+        head = await _next(reader, connection)
+        while isinstance(head, h11.InformationalResponse):
+            head = await _next(reader, connection)
+        if not isinstance(head, h11.Response):
+            raise LostError
+        yield Answer(reader, connection, head)
+    finally:
+        writer.transport.abort()
+
+
+def _written(connection: h11.Connection, asked: Asked) -> bytes:
+    headers = [(name, value) for name, value in asked.headers if _is_passed_on(name) and name != b"content-length"]
+    headers += [(b"connection", b"close")]
+    if asked.body or asked.method not in ("GET", "HEAD"):
+        headers.append((b"content-length", str(len(asked.body)).encode()))
+    data = connection.send(h11.Request(method=asked.method, target=asked.target, headers=headers))
+    assert data is not None
+    return data + (connection.send(h11.Data(asked.body)) or b"") + (connection.send(h11.EndOfMessage()) or b"")
+
+
+async def _next(reader: asyncio.StreamReader, connection: h11.Connection) -> h11.Event | type[h11.PAUSED]:
+    """The next event of an answer.
+
+    Raises:
+        LostError: it breaks off.
+    """
+    try:
+        while (event := connection.next_event()) is h11.NEED_DATA:
+            connection.receive_data(await reader.read(READ_BYTES))
+    except (OSError, h11.RemoteProtocolError):
+        raise LostError from None
+    return event  # type: ignore[return-value]
+
+
+def _is_passed_on(name: bytes) -> bool:
+    lower = name.lower()
+    return lower not in HOP_BY_HOP and lower != b"date"
