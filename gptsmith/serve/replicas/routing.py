@@ -12,7 +12,6 @@ from typing import Any
 from pydantic_core import from_json
 from starlette.datastructures import Headers
 
-from gptsmith.base.json_text import json_text
 from gptsmith.serve.openai.stored_responses import replica_of
 from gptsmith.serve.replicas.process import ReplicaProcess
 
@@ -70,7 +69,7 @@ def ties_of(path: str, headers: Headers, body: bytes) -> Ties:
         return Ties()
     kept_by = next((number for name in _references(asked) if (number := replica_of(name))), None)
     begin = given or _first_turn(asked)
-    digest = hashlib.sha256(json_text(begin).encode()).digest() if begin else b""
+    digest = hashlib.sha256(repr(begin).encode()).digest() if begin else b""
     return Ties(kept_by if path == RESPONSES else None, digest)
 
 
