@@ -8,7 +8,10 @@ from typing import Any
 from gptsmith.commands.options import Json, command
 from gptsmith.train.plan_request import PlanRequest
 
-WAY_COLUMNS = "way", "memory\na GPU", "sequences\na pass", "tokens\na second", "MFU", "waiting", "hours", "GPU hours"
+WAY_COLUMNS = (
+    "way", "memory\na GPU", "host\nmemory", "sequences\na pass", "tokens\na second", "MFU", "waiting", "hours",
+    "GPU hours",
+)  # fmt: skip
 
 
 @command(
@@ -63,6 +66,7 @@ def _row_of(way: Mapping[str, Any]) -> list[str]:
     return [
         name,
         memory if way["fits"] else f"{memory} (too much)",
+        readable_bytes(way["host_memory_bytes_per_gpu"]),
         f"{way['micro_batch_size']}{' *' if way['gradient_checkpointing'] else ''}",
         f"{way['tokens_per_second']:,.0f}",
         f"{way['mfu']:.0%}",

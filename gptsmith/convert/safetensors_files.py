@@ -20,7 +20,7 @@ from gptsmith.base.errors import ConversionError, one_line, shown
 from gptsmith.base.files import read_json
 from gptsmith.base.json_reader import parse_json
 from gptsmith.convert.mxfp4 import BLOCKS, SCALES, packed_shape, unpacked
-from gptsmith.run.contents import MAX_HEADER_BYTES
+from gptsmith.run.stored_tensors import MAX_HEADER_BYTES
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}

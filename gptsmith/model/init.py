@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from gptsmith.model.config import GPTConfig
-from gptsmith.model.linear import DrawsItself
+from gptsmith.model.linear import DrawsItself, Put
 
 
 @torch.no_grad()
-def initialize(model: nn.Module, config: GPTConfig, seed: int) -> None:
+def initialize(model: nn.Module, config: GPTConfig, seed: int, put: Put = Tensor.copy_) -> None:
     """Draws all weights in place, from a generator of their own.
 
     `gpt2` is GPT-2's: normal with deviation 0.02, the output projections smaller by sqrt(2 L).
@@ -18,6 +18,9 @@ def initialize(model: nn.Module, config: GPTConfig, seed: int) -> None:
     first loss is ln V and the first steps are large; the other layers are uniform with deviation 1 / sqrt(C),
     embeddings normal with deviation 1.
     Linear layers of every kind begin with the weights of dense ones, as far as they can hold them.
+
+    Args:
+        put: gives a parameter its values. One after the other is drawn whole, also where a parameter is a shard.
     """
     if all(parameter.is_meta for parameter in model.parameters()):
         return
@@ -25,25 +28,26 @@ def initialize(model: nn.Module, config: GPTConfig, seed: int) -> None:
 
     def draw_module(place: str, module: nn.Module) -> None:
         if isinstance(module, DrawsItself):
-            module.initialize(lambda part, weight: _draw(f"{place}.{part}", weight, config, generator))
+            module.initialize(lambda part, weight: _draw(f"{place}.{part}", weight, config, generator, put))
             return
         for part, parameter in module.named_parameters(place, recurse=False):
-            _draw(part, parameter, config, generator)
+            _draw(part, parameter, config, generator, put)
         for name, child in module.named_children():
             draw_module(f"{place}.{name}" if place else name, child)
 
     draw_module("", model)
-    config.linear.initialize_extras(model, seed)
+    config.linear.initialize_extras(model, seed, put)
 
 
-def _draw(name: str, weight: Tensor, config: GPTConfig, generator: torch.Generator) -> None:
+def _draw(name: str, weight: Tensor, config: GPTConfig, generator: torch.Generator, put: Put) -> None:
     """Draws the parameter of a name, such as `blocks.0.attention.query.weight`."""
 
     def normal(deviation: float) -> None:
-        weight.copy_(torch.randn(weight.shape, generator=generator) * deviation)
+        put(weight, torch.randn(weight.shape, generator=generator).mul_(deviation))
 
     def uniform(deviation: float) -> None:
-        weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * 3**0.5 * deviation)
+        drawn = torch.rand(weight.shape, generator=generator)
+        put(weight, drawn.mul_(2).sub_(1).mul_(3**0.5).mul_(deviation))
 
     zero_output = config.init == "zero_output"
     is_output = name.startswith("blocks.") and name.endswith(".output.weight")

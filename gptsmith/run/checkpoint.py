@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,16 @@ from typing import Any
 from gptsmith.base.errors import CheckpointError, one_line, shown
 from gptsmith.base.files import published_folder, read_table, remove_folder, sha256_of
 from gptsmith.base.json_text import json_text
-from gptsmith.run.documents import FileRecord, ManifestDocument
+from gptsmith.run.documents import FileRecord, FrozenDocument, ManifestDocument
 from gptsmith.run.train_state import TrainState
-from gptsmith.run.upgrade import DOCUMENTS, FORMAT_VERSION, SPLIT_FORMAT_VERSION, upgrading
+from gptsmith.run.upgrade import (
+    DOCUMENTS,
+    FORMAT_VERSION,
+    NEWEST_FORMAT_VERSION,
+    PARTS_FORMAT_VERSION,
+    SPLIT_FORMAT_VERSION,
+    upgrading,
+)
 
 CHECKPOINTS = "checkpoints"
 MANIFEST = "MANIFEST.json"
@@ -22,6 +29,8 @@ MODEL, TRAIN_STATE, SETTINGS, ENVIRONMENT = "model.json", "train_state.json", "s
 WEIGHTS, OPTIMIZER, RANDOMNESS = "model.safetensors", "optimizer.safetensors", "randomness.safetensors"
 FROZEN, FROZEN_WEIGHTS = "frozen.json", "frozen.safetensors"
 NAME = re.compile(r"step-(\d{9})")
+PART = re.compile(r"-\d{5}-of-\d{5}\.safetensors")
+"""The end of the name of a file that one of several processes wrote."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +44,10 @@ class Checkpoint:
         """The fault of it, every byte compared with its manifest, or only the sizes; None if it is whole."""
         try:
             manifest = self._manifest()
-            if manifest["format_version"] > SPLIT_FORMAT_VERSION:
+            if manifest["format_version"] > NEWEST_FORMAT_VERSION:
                 return (
                     f"it was written by a newer version (format {manifest['format_version']}, "
-                    f"known: {SPLIT_FORMAT_VERSION})"
+                    f"known: {NEWEST_FORMAT_VERSION})"
                 )
             for name, recorded in manifest["files"].items():
                 if Path(name).name != name or name in ("", ".", ".."):
@@ -69,19 +78,39 @@ class Checkpoint:
         table = self._read(TRAIN_STATE)
         return TrainState.checked(table, self.folder / TRAIN_STATE)
 
-    def frozen(self) -> dict[str, Any] | None:
-        """Bytes and SHA-256 of the run's file of frozen weights; None if the checkpoint holds all weights itself."""
-        path = self.folder / FROZEN
-        return FileRecord.checked(self._json(FROZEN), path, CheckpointError) if path.exists() else None
+    def files(self, name: str) -> list[Path]:
+        """The file of tensors of that name, or those that several processes wrote of it."""
+        whole = self.folder / name
+        return part_files(whole) or [whole]
 
-    def frozen_file(self) -> Path | None:
-        """The run's file of frozen weights; None if the checkpoint holds all weights itself."""
-        return None if self.frozen() is None else self.folder.parent / FROZEN_WEIGHTS
+    @property
+    def is_in_parts(self) -> bool:
+        """Whether several processes wrote it, each its shards."""
+        return bool(part_files(self.folder / WEIGHTS))
+
+    def frozen(self) -> dict[str, Any] | None:
+        """Bytes and SHA-256 of each of the run's files of frozen weights, by name; None if the checkpoint holds all
+        weights itself."""
+        path = self.folder / FROZEN
+        if not path.exists():
+            return None
+        table = self._json(FROZEN)
+        if "files" not in table:
+            return {FROZEN_WEIGHTS: FileRecord.checked(table, path, CheckpointError)}
+        files: dict[str, Any] = FrozenDocument.checked(table, path, CheckpointError)["files"]
+        for name in files:
+            if not (name == FROZEN_WEIGHTS or is_part(name, FROZEN_WEIGHTS)):
+                raise CheckpointError(f"{path} names {shown(name)}, which is no file of frozen weights")
+        return files
+
+    def frozen_files(self) -> list[Path]:
+        """The run's files of frozen weights; none if the checkpoint holds all weights itself."""
+        return [self.folder.parent / name for name in sorted(self.frozen() or {})]
 
     @property
     def is_resumable(self) -> bool:
         """Whether training can be resumed from it: it has optimizer state."""
-        return (self.folder / OPTIMIZER).exists()
+        return all(path.exists() for path in self.files(OPTIMIZER))
 
     def _read(self, name: str) -> dict[str, Any]:
         """The content of one of its JSON files, under the names of today."""
@@ -98,8 +127,35 @@ class Checkpoint:
         return read_table(self.folder / name)
 
 
-def publish_checkpoint(checkpoints: Path, step: int, fill: Callable[[Path], None]) -> Checkpoint:
+def part_name(name: str, number: int, count: int) -> str:
+    """`model-00001-of-00004.safetensors`: the file of one of several processes, numbered from 0."""
+    return f"{name.removesuffix('.safetensors')}-{number + 1:05d}-of-{count:05d}.safetensors"
+
+
+def is_part(name: str, whole: str) -> bool:
+    """Whether a file's name is that of a part of another."""
+    stem = whole.removesuffix(".safetensors")
+    return name.startswith(stem) and PART.fullmatch(name[len(stem) :]) is not None
+
+
+def part_files(whole: Path) -> list[Path]:
+    """The files that are there of the parts of a file."""
+    stem = whole.name.removesuffix(".safetensors")
+    return sorted(path for path in whole.parent.glob(f"{stem}-*.safetensors") if is_part(path.name, whole.name))
+
+
+def file_record(path: Path) -> dict[str, Any]:
+    """What a manifest records of a file: its bytes, and their SHA-256."""
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def publish_checkpoint(
+    checkpoints: Path, step: int, fill: Callable[[Path], object], records: Mapping[str, Any] | None = None
+) -> Checkpoint:
     """Writes a checkpoint: `fill` puts files into a fresh folder, which gets its manifest and then its name.
+
+    Args:
+        records: those of files that are known once the folder is filled.
 
     Raises:
         CheckpointError: the disk has no room; nothing is left behind, and an older checkpoint of this step stays.
@@ -107,10 +163,12 @@ def publish_checkpoint(checkpoints: Path, step: int, fill: Callable[[Path], None
     target = checkpoints / f"step-{step:09d}"
     with published_folder(target, overwrite=True) as folder:
         fill(folder)
-        files = {
-            path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(folder.iterdir())
-        }
+        known = dict(records or {})
+        others = {path.name: file_record(path) for path in sorted(folder.iterdir()) if path.name not in known}
+        files = dict(sorted((known | others).items()))
         version = SPLIT_FORMAT_VERSION if FROZEN in files else FORMAT_VERSION
+        if any(is_part(name, WEIGHTS) for name in files):
+            version = PARTS_FORMAT_VERSION
         manifest = {"format_version": version, "step": step, "files": files}
         (folder / MANIFEST).write_text(json_text(manifest, indent=2) + "\n", encoding="utf-8")
     return Checkpoint(target, step)

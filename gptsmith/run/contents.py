@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gptsmith.base.bounded import open_regular
 from gptsmith.base.errors import CheckpointError, one_line
 from gptsmith.base.files import write_json
 from gptsmith.model.config import GPTConfig
@@ -31,20 +26,50 @@ from gptsmith.run.checkpoint import (
     TRAIN_STATE,
     WEIGHTS,
     Checkpoint,
+    part_name,
 )
-from gptsmith.run.frozen import verified_frozen_file
-from gptsmith.run.sharding import gather, reshard, shard_like
+from gptsmith.run.frozen import frozen_document, verified_frozen_files
+from gptsmith.run.sharding import Part, is_sharded, local_tensor, part_of, reshard, shard_number
+from gptsmith.run.stored_tensors import StoredTensors, read_tensors, save_tensors
 from gptsmith.run.train_state import TrainState
 
-MAX_HEADER_BYTES = 10_000_000
-DTYPE_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float64", "I8": "int8"}
-"""The names of dtypes, by those in a safetensors file."""
 LAYER = re.compile(r"blocks\.(\d+)\.")
 
 
 @dataclass(frozen=True)
+class Shards:
+    """The shards that a process holds of a model, its optimizer's values too.
+
+    Attributes:
+        number: their number, from 0.
+        count: the processes that hold a copy together.
+        is_first_copy: whether this process writes them; the same shards of other copies are not written.
+        parts: where each tensor that is a part lies in the whole one.
+    """
+
+    number: int
+    count: int
+    is_first_copy: bool
+    parts: Mapping[str, Part]
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes what is not sharded."""
+        return self.is_first_copy and self.number == 0
+
+    def holds(self, name: str) -> bool:
+        """Whether this process writes a tensor, or a part of it."""
+        part = self.parts.get(name)
+        return self.is_first if part is None else self.is_first_copy and part.stop > part.start
+
+    def file(self, name: str) -> str:
+        """The name of this process's file beside those of the others."""
+        return part_name(name, self.number, self.count)
+
+
+@dataclass(frozen=True)
 class CheckpointContents:
-    """Everything that a checkpoint holds.
+    """Everything that a checkpoint holds, or what one of several processes writes of it.
 
     Attributes:
         config: the model's shape.
@@ -54,7 +79,8 @@ class CheckpointContents:
         train_state: where training stands.
         optimizer: the optimizer's tensors; None if this training cannot be resumed.
         randomness: the state of each process's generator; None if this training cannot be resumed.
-        frozen: the record of the run's file of the other weights (`gptsmith.run.frozen`); None if there are none.
+        frozen: the records of the run's files of the other weights (`gptsmith.run.frozen`); None if there are none.
+        shards: which shards weights and optimizer are; None of whole ones.
     """
 
     config: GPTConfig
@@ -65,11 +91,16 @@ class CheckpointContents:
     optimizer: Mapping[str, Tensor] | None = None
     randomness: Mapping[str, Tensor] | None = None
     frozen: Mapping[str, Any] | None = None
+    shards: Shards | None = field(default=None, kw_only=True)
 
     @property
     def tensors(self) -> dict[str, Mapping[str, Tensor]]:
         """The tensors by the file that holds them."""
-        files = {WEIGHTS: self.weights, OPTIMIZER: self.optimizer, RANDOMNESS: self.randomness}
+        files = {WEIGHTS: self.weights, OPTIMIZER: self.optimizer}
+        if self.shards is not None:
+            files = {self.shards.file(name): each for name, each in files.items() if self.shards.is_first_copy}
+        if self.shards is None or self.shards.is_first:
+            files[RANDOMNESS] = self.randomness
         return {name: tensors for name, tensors in files.items() if tensors is not None}
 
     @property
@@ -77,23 +108,42 @@ class CheckpointContents:
         """The bytes of all tensors."""
         return sum(tensor.nbytes for tensors in self.tensors.values() for tensor in tensors.values())
 
-    def write(self, folder: Path) -> None:
-        """Writes every file of a checkpoint but its manifest."""
-        write_json(folder / MODEL, self.config.plain())
-        write_json(folder / TRAIN_STATE, self.train_state.plain())
-        write_json(folder / SETTINGS, dict(self.settings))
-        write_json(folder / ENVIRONMENT, dict(self.environment))
-        if self.frozen is not None:
-            write_json(folder / FROZEN, dict(self.frozen))
+    def write(self, folder: Path) -> list[Path]:
+        """Writes every file of a checkpoint but its manifest, and returns them; of shards after the first, the tensors
+        alone."""
+        parts = None if self.shards is None else self.shards.parts
         for name, tensors in self.tensors.items():
-            save_file(dict(tensors), folder / name)
+            save_tensors(folder / name, tensors, parts)
+        documents: dict[str, Mapping[str, Any]] = {}
+        if self.shards is None or self.shards.is_first:
+            documents |= {MODEL: self.config.plain(), TRAIN_STATE: self.train_state.plain()}
+            documents |= {SETTINGS: self.settings, ENVIRONMENT: self.environment}
+            if self.frozen is not None:
+                documents[FROZEN] = frozen_document(self.frozen)
+        for name, document in documents.items():
+            write_json(folder / name, dict(document))
+        return [folder / name for name in (*self.tensors, *documents)]
 
 
 def weights(model: GPT) -> dict[str, Tensor]:
-    """A model's parameters by name, each once: a tied head is the embedding. Of a divided model every process must ask
-    for them, and the first one gets them."""
+    """A model's parameters by name, each once: a tied head is the embedding. Of a sharded model they are this process's
+    shards."""
     reshard(model)
-    return {name: gather(parameter) for name, parameter in model.named_parameters()}
+    return {name: in_host_memory(parameter) for name, parameter in model.named_parameters()}
+
+
+def shards_of(model: GPT, optimizer: Mapping[str, Tensor]) -> Shards | None:
+    """The shards of a model and of its optimizer's tensors that this process holds; None of those that are whole."""
+    if not is_sharded(model):
+        return None
+    named = {**dict(model.named_parameters()), **optimizer}
+    parts = {name: part for name, tensor in named.items() if (part := part_of(tensor)) is not None}
+    return Shards(*shard_number(model), parts)
+
+
+def in_host_memory(tensor: Tensor) -> Tensor:
+    """A tensor, or this process's shard of it, in the CPU's memory."""
+    return local_tensor(tensor.detach()).cpu().contiguous()
 
 
 def config_of(checkpoint: Checkpoint) -> GPTConfig:
@@ -108,26 +158,25 @@ def load_model(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> GP
     Raises:
         CheckpointError: its weights do not have the names and shapes that its config asks for.
     """
-    config, files = config_of(checkpoint), _weight_files(checkpoint)
-    shapes = {name: shape for file in files for name, shape in read_shapes(file).items()}
-    layers = {layer[1] for name in shapes if (layer := LAYER.match(name))}
+    config, stored = config_of(checkpoint), stored_weights(checkpoint)
+    layers = {layer[1] for name in stored if (layer := LAYER.match(name))}
     if len(layers) != config.num_layers:
         asked = f"{MODEL} asks for {config.num_layers:,} layers"
         raise CheckpointError(f"{checkpoint.folder}: {asked}, and there are weights of {len(layers):,}")
     model = shaped_model(config, str(checkpoint.folder / MODEL))
-    _require_shapes(checkpoint, dict(model.named_parameters()), shapes)
+    _require_shapes(checkpoint, dict(model.named_parameters()), stored)
     model = with_memory(model)
-    _fill(model, checkpoint, files, adopts=True)
+    _fill(model, checkpoint, stored, adopts=True)
     return computing_in_float32(model.to(device)).eval()
 
 
 def load_weights(model: GPT, checkpoint: Checkpoint) -> None:
-    """Puts a checkpoint's weights into a model of the same shape.
+    """Puts a checkpoint's weights into a model of the same shape. A sharded one reads its shards alone.
 
     Raises:
         CheckpointError: names or shapes differ, or frozen weights are gone or changed.
     """
-    _fill(model, checkpoint, _weight_files(checkpoint))
+    _fill(model, checkpoint, stored_weights(checkpoint))
 
 
 def load_trained_weights(model: GPT, checkpoint: Checkpoint) -> None:
@@ -137,40 +186,44 @@ def load_trained_weights(model: GPT, checkpoint: Checkpoint) -> None:
     Raises:
         CheckpointError: names or shapes differ.
     """
-    _fill(model, checkpoint, [checkpoint.folder / WEIGHTS], but_frozen=checkpoint.frozen() is not None)
+    stored = StoredTensors(checkpoint.files(WEIGHTS))
+    _fill(model, checkpoint, stored, but_frozen=checkpoint.frozen() is not None)
 
 
 def _fill(
-    model: GPT, checkpoint: Checkpoint, files: Sequence[Path], *, but_frozen: bool = False, adopts: bool = False
+    model: GPT, checkpoint: Checkpoint, stored: StoredTensors, *, but_frozen: bool = False, adopts: bool = False
 ) -> None:
-    """Puts the tensors of files into a model, or, if it `adopts` them, makes them its parameters."""
+    """Puts stored tensors into a model, or, if it `adopts` them, makes them its parameters."""
     reshard(model)
     parameters = {name: each for name, each in model.named_parameters() if each.requires_grad or not but_frozen}
-    tensors = {name: tensor for file in files for name, tensor in read_tensors(file).items()}
-    _require_shapes(checkpoint, parameters, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    _require_shapes(checkpoint, parameters, stored)
     with torch.no_grad():
         for name, parameter in parameters.items():
-            if tensors[name].is_floating_point() != parameter.is_floating_point():
-                given, expected = (str(tensor.dtype).removeprefix("torch.") for tensor in (tensors[name], parameter))
+            tensor = stored.read(name, part_of(parameter))
+            if tensor.is_floating_point() != parameter.is_floating_point():
+                given, expected = (str(each.dtype).removeprefix("torch.") for each in (tensor, parameter))
                 raise CheckpointError(f"{checkpoint.folder}: {name} is {given}, and its config asks for {expected}")
             if adopts:
-                parameter.data = in_memory(tensors.pop(name))
+                parameter.data = in_memory(tensor)
             else:
-                parameter.copy_(shard_like(tensors[name], parameter))
+                local_tensor(parameter).copy_(tensor)
 
 
-def _weight_files(checkpoint: Checkpoint) -> list[Path]:
-    frozen = verified_frozen_file(checkpoint)
-    return [checkpoint.folder / WEIGHTS, *([] if frozen is None else [frozen])]
+def stored_weights(checkpoint: Checkpoint) -> StoredTensors:
+    """A checkpoint's weights in its files, and the frozen ones in those of its run.
+
+    Raises:
+        CheckpointError: a file cannot be read, or frozen weights are gone or changed.
+    """
+    return StoredTensors([*checkpoint.files(WEIGHTS), *verified_frozen_files(checkpoint)])
 
 
-def _require_shapes(
-    checkpoint: Checkpoint, parameters: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
-) -> None:
+def _require_shapes(checkpoint: Checkpoint, parameters: Mapping[str, Tensor], stored: StoredTensors) -> None:
     """
     Raises:
         CheckpointError: a model has other weights than those.
     """
+    shapes = stored.shapes
     if odd := sorted(shapes.keys() ^ parameters.keys()):
         raise CheckpointError(f"{checkpoint.folder}: weights and config do not agree about {one_line(odd[0], 100)}")
     for name, parameter in parameters.items():
@@ -181,9 +234,9 @@ def _require_shapes(
             )
 
 
-def optimizer_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
+def optimizer_tensors(checkpoint: Checkpoint) -> StoredTensors:
     """The optimizer's tensors."""
-    return read_tensors(checkpoint.folder / OPTIMIZER)
+    return StoredTensors(checkpoint.files(OPTIMIZER))
 
 
 def randomness(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -191,58 +244,11 @@ def randomness(checkpoint: Checkpoint) -> dict[str, Tensor]:
     return read_tensors(checkpoint.folder / RANDOMNESS)
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        CheckpointError: it cannot be read, or is no sound safetensors file.
-    """
-    with _sound(path):
-        return load_file(path)
-
-
-def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of the tensors of a safetensors file, without reading them.
-
-    Raises:
-        CheckpointError: as `read_tensors` does.
-    """
-    with _sound(path), safe_open(path, framework="pt") as opened:
-        return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
-
-
 def stored_parameters(checkpoint: Checkpoint) -> Counter[str]:
     """The number of a checkpoint's parameters by the dtype that they are stored in, from the headers of its files.
 
     Raises:
-        CheckpointError: as `read_tensors` does.
+        CheckpointError: a file cannot be read, or is no sound safetensors file.
     """
-    frozen = checkpoint.frozen_file()
-    counts: Counter[str] = Counter()
-    for path in (checkpoint.folder / WEIGHTS, *([frozen] if frozen is not None and frozen.exists() else [])):
-        with _sound(path), safe_open(path, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118
-                part = opened.get_slice(name)
-                counts[DTYPE_NAMES.get(part.get_dtype(), part.get_dtype())] += math.prod(part.get_shape())
-    return counts
-
-
-@contextmanager
-def _sound(path: Path) -> Iterator[None]:
-    """
-    Raises:
-        CheckpointError: a file has a header longer than any of ours, which would take long to read, or the library
-            cannot read it in the block.
-    """
-    try:
-        with open_regular(path) as file:
-            header_bytes = int.from_bytes(file.read(8), "little")
-        if header_bytes > MAX_HEADER_BYTES:
-            raise CheckpointError(
-                f"{path}: a header of {header_bytes:,} bytes is more than the {MAX_HEADER_BYTES:,} allowed"
-            )
-        yield
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or one_line(error)}") from None
-    except (SafetensorError, RuntimeError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{path} is not a sound safetensors file: {one_line(error)}") from None
+    frozen = [path for path in checkpoint.frozen_files() if path.exists()]
+    return StoredTensors([*checkpoint.files(WEIGHTS), *frozen]).num_parameters()

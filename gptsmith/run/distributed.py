@@ -14,9 +14,9 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -57,6 +57,10 @@ class ParallelSettings(Settings):
     """With `shard`, processes that hold a copy of the model together (HSDP), such as those of one host, so that little
     is sent between hosts; all processes if not given."""
 
+    def num_shards(self, num_processes: int) -> int:
+        """The processes, of so many, that hold a copy of the model together."""
+        return (self.shard_size or num_processes) if self.shard and num_processes > 1 else 1
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -70,6 +74,8 @@ class Processes:
     world_size: int = 1
     memory: Any = field(default=None, repr=False, compare=False)
     """The store of torchrun, which outlives these processes where it restarts them; None of a single process."""
+    group: Any = field(default=None, repr=False, compare=False)
+    """The process group that they talk in; that of all if None."""
 
     @property
     def is_first(self) -> bool:
@@ -88,7 +94,7 @@ class Processes:
         if self.world_size == 1:
             return values
         tensor = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(tensor, operation)
+        dist.all_reduce(tensor, operation, group=self.group)
         return tensor.tolist()
 
     def broadcast(self, value: Any) -> Any:
@@ -97,11 +103,47 @@ class Processes:
             return value
         content = torch.frombuffer(bytearray(json_text(value).encode()), dtype=torch.uint8)
         length = torch.tensor(len(content))
-        dist.broadcast(length, 0)
+        dist.broadcast(length, 0, group=self.group)
         if not self.is_first:
             content = torch.empty(int(length), dtype=torch.uint8)
-        dist.broadcast(content, 0)
+        dist.broadcast(content, 0, group=self.group)
         return json.loads(bytes(content.tolist()))
+
+    def all_gather_values(self, value: Any) -> list[Any]:
+        """The values (any JSON values) of all processes, by rank."""
+        content = torch.frombuffer(bytearray(json_text(value).encode()), dtype=torch.uint8)
+        lengths = [int(length) for length in self.all_gather(torch.tensor(len(content)))]
+        padded = torch.zeros(max(lengths), dtype=torch.uint8)
+        padded[: len(content)] = content
+        gathered = zip(self.all_gather(padded), lengths, strict=True)
+        return [json.loads(bytes(each[:length].tolist())) for each, length in gathered]
+
+    def all_gather_made(self, make: Callable[[], Any]) -> list[Any]:
+        """What `make` returns (any JSON value) in each process, by rank.
+
+        Raises:
+            UserError: it raised that in one of them.
+        """
+        made, problem = None, None
+        try:
+            made = make()
+        except UserError as error:
+            problem = str(error)
+        outcomes = self.all_gather_values([made, problem])
+        if problems := [problem for _, problem in outcomes if problem is not None]:
+            raise UserError(problems[0])
+        return [made for made, _ in outcomes]
+
+    @contextmanager
+    def in_background(self) -> Iterator[Processes]:
+        """The same processes in a group of their own while the block runs: their threads can talk there while they
+        themselves talk about something else."""
+        if self.world_size == 1:
+            yield self
+            return
+        group = dist.new_group(backend="gloo", timeout=TIMEOUT)
+        yield replace(self, group=group)
+        dist.destroy_process_group(group)
 
     def remember(self, name: str, value: str) -> None:
         """Keeps a text for the processes that come after these, if torchrun restarts them."""
@@ -128,7 +170,7 @@ class Processes:
         if self.world_size == 1:
             return [tensor]
         tensors = [torch.empty_like(tensor) for _ in range(self.world_size)]
-        dist.all_gather(tensors, tensor)
+        dist.all_gather(tensors, tensor, group=self.group)
         return tensors
 
     def all_reduce_gradients(self, model: GPT) -> None:

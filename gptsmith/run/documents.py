@@ -60,6 +60,26 @@ class FileRecord(Document):
     sha256: str
 
 
+class FrozenDocument(Document):
+    """A checkpoint's frozen.json."""
+
+    files: dict[str, FileRecord]
+
+
+class PartRecord(Document):
+    """The place of a tensor in a whole one of a `shape`, which is divided along `dim`: it begins at `start`."""
+
+    shape: list[int]
+    dim: int = Field(ge=0)
+    start: int = Field(ge=0)
+
+
+class PartsDocument(Document):
+    """What the metadata of a file of tensors say of the parts in it."""
+
+    parts: dict[str, PartRecord]
+
+
 class ManifestDocument(Document):
     """The manifest of a checkpoint."""
 

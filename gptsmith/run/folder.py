@@ -221,8 +221,7 @@ class Run(HasLineage):
 
     def files(self, checkpoint: Checkpoint) -> list[Path]:
         """The files that its model is made of at a checkpoint: weights and tokenizer."""
-        frozen = checkpoint.frozen_file()
-        return [checkpoint.folder / WEIGHTS, *([] if frozen is None else [frozen]), self.folder / "tokenizer.json"]
+        return [*checkpoint.files(WEIGHTS), *checkpoint.frozen_files(), self.folder / "tokenizer.json"]
 
     def newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
         """The newest checkpoint that is whole, damaged newer ones set aside; None if there never was one.

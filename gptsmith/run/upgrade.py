@@ -14,6 +14,9 @@ FORMAT_VERSION = 2
 """The format of this version. Version 1 (gptsmith 0.1) had other names for the same things; nothing else differs."""
 SPLIT_FORMAT_VERSION = 3
 """The format of a checkpoint whose frozen weights lie in a file of the run (`gptsmith.run.frozen`)."""
+PARTS_FORMAT_VERSION = 4
+"""The format of a checkpoint with a file of parts of its tensors from each process (`gptsmith.run.stored_tensors`)."""
+NEWEST_FORMAT_VERSION = PARTS_FORMAT_VERSION
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -95,7 +96,7 @@ class CheckpointWriter:
         """Waits for what is being written."""
         self.pool.shutdown()
 
-    def save(self, step: int, num_bytes: int, fill: Callable[[Path], None], best_step: int | None) -> None:
+    def save(self, step: int, num_bytes: int, fill: Callable[[Path], Any], best_step: int | None) -> None:
         """Has `fill` write a checkpoint of about `num_bytes` into a fresh folder, after the one before it is done.
 
         Raises:
@@ -118,7 +119,7 @@ class CheckpointWriter:
             self.failures.append(error)
             self.warn(f"a checkpoint is skipped, training continues: {error}")
 
-    def _write(self, step: int, num_bytes: int, fill: Callable[[Path], None], best_step: int | None) -> None:
+    def _write(self, step: int, num_bytes: int, fill: Callable[[Path], Any], best_step: int | None) -> None:
         require_room(self.checkpoints, num_bytes + SPARE_BYTES, "a checkpoint")
         publish_checkpoint(self.checkpoints, step, fill)
         self.retention.apply(self.checkpoints, best_step)

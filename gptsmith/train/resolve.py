@@ -128,6 +128,7 @@ def resolve_settings(request: NewModelRequest, processes: Processes = SINGLE_PRO
             device=device,
             dtype=dtype,
             may_compile=not early.parallel.shard,
+            num_shards=early.parallel.num_shards(processes.world_size),
         )
     if request.preset == DEFAULT:
         below.append(Layer("the plan", {"model": plan.model}))

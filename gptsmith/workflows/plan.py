@@ -46,8 +46,8 @@ def plan(request: PlanRequest) -> dict[str, Any]:
 
         Of many GPUs (`gpus`), on paper: num_parameters, num_tokens, tokens_per_step, num_steps, gpu, num_gpus; `best`,
         the fastest way that fits, or None; and `ways` (ddp, fsdp, hsdp), each with name, shard_size, fits,
-        memory_bytes_per_gpu, micro_batch_size, gradient_checkpointing, seconds_per_step, tokens_per_second, mfu,
-        network_share, hours and gpu_hours.
+        memory_bytes_per_gpu, host_memory_bytes_per_gpu (the most of a process), micro_batch_size,
+        gradient_checkpointing, seconds_per_step, tokens_per_second, mfu, network_share, hours and gpu_hours.
 
         Of a fine-tuning: seconds, objective, num_steps, epochs, examples_seen_fraction, num_tokens, tokens_per_step,
         tokens_per_second, seconds_per_step, batch_size, micro_batch_size, gradient_checkpointing, context_length,

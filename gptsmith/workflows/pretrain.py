@@ -41,7 +41,7 @@ def pretrain(request: PretrainRequest) -> dict[str, Any]:
             return figures
         start = agree(lambda: start_of(request, processes, held), following, processes)
         figures = start.trainer(processes).fit(started)
-        if processes.is_first:
+        if processes.is_first and not (processes.world_size > 1 and start.settings.parallel.shard):
             look_inside_if_worth_it(figures)
         return figures
 

@@ -17,7 +17,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
 from gptsmith.run import distributed
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes, init_process_group
-from gptsmith.run.sharding import full_tensor, gather, is_sharded, reshard, shard_like
+from gptsmith.run.sharding import full_tensor, is_sharded, local_tensor, part_of, put, reshard, shard_like
 from gptsmith.run.train_state import TrainState
 from gptsmith.train import step
 from gptsmith.train.objectives.next_token import NextTokenSettings
@@ -198,5 +198,8 @@ def test_plain_tensors_are_not_sharded() -> None:
     assert not is_sharded(model)
     assert full_tensor(tensor) is tensor
     assert shard_like(tensor, tensor) is tensor
-    assert torch.equal(gather(tensor), tensor)
+    assert local_tensor(tensor) is tensor
+    assert part_of(tensor) is None
+    put(tensor, torch.zeros(2, 3))
+    assert not tensor.any()
     reshard(model)

@@ -133,7 +133,7 @@ def test_a_checkpoint_of_a_newer_version_is_passed_over(run: Run) -> None:
     path = checkpoint.folder / "MANIFEST.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**manifest, "format_version": 99}), encoding="utf-8")
-    assert "newer version (format 99, known: 3)" in (checkpoint.problem() or "")
+    assert "newer version (format 99, known: 4)" in (checkpoint.problem() or "")
     with pytest.raises(UserError, match=r"no checkpoint that can be read \(1 damaged\)"):
         run.newest(lambda _: None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels import cross_entropy
 from gptsmith.model.kernels.cross_entropy import linear_cross_entropy, plain_cross_entropy
 from gptsmith.model.presets import preset
+from gptsmith.run.stored_tensors import StoredTensors, save_tensors
 from gptsmith.train import optimizers
 from gptsmith.train.batch import Batch
 from gptsmith.train.objectives.next_token import NextTokenSettings
@@ -125,16 +127,16 @@ def test_a_parameter_that_is_left_out_or_held_twice_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("kind", optimizers.KINDS.names())
-def test_an_optimizer_goes_on_as_if_it_had_not_stopped(kind: str) -> None:
+def test_an_optimizer_goes_on_as_if_it_had_not_stopped(kind: str, tmp_path: Path) -> None:
     settings = optimizers.KINDS.validate(kind)
     whole = tiny().float()
     optimizer = settings.build(whole)
     for step in range(3):
         train_step(whole, OBJECTIVE, optimizer, [a_batch(4, step)], 1.0)
     halted = copy.deepcopy(whole)
-    state = {name: tensor.clone() for name, tensor in optimizer.state().items()}
+    save_tensors(tmp_path / "state.safetensors", optimizer.state())
     again = settings.build(halted)
-    again.load_state(state)
+    again.load_state(StoredTensors([tmp_path / "state.safetensors"]))
     for step in range(3, 6):
         assert train_step(whole, OBJECTIVE, optimizer, [a_batch(4, step)], 0.5) == train_step(
             halted, OBJECTIVE, again, [a_batch(4, step)], 0.5

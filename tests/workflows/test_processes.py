@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch.distributed import TCPStore
 
 import gptsmith
 from gptsmith.base.runlog import RunLog
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.distributed import Processes
+from gptsmith.run.stored_tensors import StoredTensors
 from gptsmith.train.callbacks.signals import StopOnSignal
 from gptsmith.train.trainer import Trainer
 from tests.forked import Forked
@@ -195,7 +195,7 @@ def test_what_is_computed_in_16_bits_is_sent_in_16_bits(text: Path, together: To
     assert len(losses[0]) == 10
     assert losses[1] == pytest.approx(losses[0], abs=1e-3)
     assert losses[2] == pytest.approx(losses[1], abs=1e-4)
-    weights = load_file(list_checkpoints(alone / "checkpoints")[0].folder / "model.safetensors")
+    weights = StoredTensors(list_checkpoints(alone / "checkpoints")[0].files("model.safetensors"))
     assert {each.dtype for each in weights.values()} == {torch.float32}
     of_blocks = sum(each.numel() for name, each in weights.items() if name.startswith("blocks."))
     others = sum(each.numel() for each in weights.values()) - of_blocks
@@ -212,7 +212,7 @@ def test_weights_that_are_lost_are_rolled_back_by_all(together: Together, sharde
     assert events.count("roll_back") == 1
     for result in together.outcome(f"once-{sharded}")[0]:
         assert (result["status"], result["step"]) == ("finished", 10)
-    weights = load_file(list_checkpoints(run / "checkpoints")[0].folder / "model.safetensors")
+    weights = StoredTensors(list_checkpoints(run / "checkpoints")[0].files("model.safetensors"))
     assert all(bool(value.isfinite().all()) for value in weights.values())
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file
 from torch.distributed import TCPStore
 
 from gptsmith.run.checkpoint import list_checkpoints
+from gptsmith.run.stored_tensors import StoredTensors
 from tests.forked import PROCESSES, Forked
 from tests.workflows import process_worker
 
@@ -64,7 +64,7 @@ def assert_same(run: Path, golden: Path, tolerance: float) -> None:
         for name in ("train_loss", "validation_loss", "num_tokens", "num_samples"):
             assert getattr(mine, name) == pytest.approx(getattr(wanted, name), abs=tolerance)
         for name in ("model", "optimizer"):
-            tensors, expected = (load_file(c[step].folder / f"{name}.safetensors") for c in (ours, theirs))
+            tensors, expected = (StoredTensors(c[step].files(f"{name}.safetensors")) for c in (ours, theirs))
             assert tensors.keys() == expected.keys()
             for key, value in expected.items():
                 assert tensors[key].dtype == value.dtype
@@ -79,8 +79,10 @@ def same_bits(run: Path, golden: Path) -> int:
     for step in ours.keys() & theirs.keys():
         assert ours[step].train_state().train_loss == theirs[step].train_state().train_loss
         for name in ("model", "optimizer", "randomness"):
-            mine, wanted = ((c[step].folder / f"{name}.safetensors").read_bytes() for c in (ours, theirs))
-            assert mine == wanted, (step, name)
+            mine, wanted = (c[step].files(f"{name}.safetensors") for c in (ours, theirs))
+            assert [path.name for path in mine] == [path.name for path in wanted]
+            for one, other in zip(mine, wanted, strict=True):
+                assert one.read_bytes() == other.read_bytes(), (step, one.name)
     return len(ours.keys() & theirs.keys())
 
 

@@ -21,6 +21,8 @@ from gptsmith.model.kernels.block_formats import Groups
 
 DrawWeight = Callable[[str, Tensor], None]
 """Fills the tensor of a parameter, such as `weight` or `bias`, with the initial values of a dense layer."""
+Put = Callable[[Tensor, Tensor], object]
+"""Gives a parameter its values, of which a sharded one keeps its part."""
 
 
 class LinearLayer(nn.Module):
@@ -124,7 +126,7 @@ class LinearSettings(Settings):
     def complete(self, model: nn.Module) -> None:
         """Finishes a model once all its layers are built. Most kinds leave nothing to do."""
 
-    def initialize_extras(self, model: nn.Module, seed: int) -> None:
+    def initialize_extras(self, model: nn.Module, seed: int, put: Put) -> None:
         """Draws, in place, the parameters that this kind adds to those of a dense model. Most kinds add none."""
 
     def quantize_head(self, model: nn.Module) -> None:

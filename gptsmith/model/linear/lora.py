@@ -17,7 +17,7 @@ from gptsmith.base.randomness import derived_seed
 from gptsmith.model import linear
 from gptsmith.model.dims import LARGEST_DIM
 from gptsmith.model.kernels.dropout import Dropout
-from gptsmith.model.linear import DrawWeight, LinearLayer, LinearSettings, layer_name, linear_layers
+from gptsmith.model.linear import DrawWeight, LinearLayer, LinearSettings, Put, layer_name, linear_layers
 
 SCORE_HEAD = "score_head"
 
@@ -89,8 +89,8 @@ class LoraLinearSettings(LinearSettings):
         if self.base.is_storage:
             self.base.prepare_for_decoding(model)
 
-    def initialize_extras(self, model: nn.Module, seed: int) -> None:
-        initialize_adapters(model, seed)
+    def initialize_extras(self, model: nn.Module, seed: int, put: Put) -> None:
+        initialize_adapters(model, seed, put)
 
 
 class LoraLinear(LinearLayer):
@@ -133,14 +133,14 @@ class LoraLinear(LinearLayer):
 
 
 @torch.no_grad()
-def initialize_adapters(model: nn.Module, seed: int) -> None:
+def initialize_adapters(model: nn.Module, seed: int, put: Put = Tensor.copy_) -> None:
     """Draws each adapter's A uniform with deviation 1 / sqrt(3 in) (He et al. 2015) and sets its B to zero, in place,
     from a generator of its own: nothing else that is drawn depends on adapters."""
     generator = torch.Generator().manual_seed(derived_seed(seed, "lora"))
     for module in model.modules():
         if isinstance(module, LoraLinear):
             a = module.lora_a
-            a.copy_((torch.rand(a.shape, generator=generator) * 2 - 1) * a.shape[1] ** -0.5)
+            put(a, (torch.rand(a.shape, generator=generator) * 2 - 1) * a.shape[1] ** -0.5)
             module.lora_b.zero_()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -16,11 +16,13 @@ from torch import Tensor
 
 from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
-from gptsmith.run.checkpoint import Checkpoint, Retention, first_good, list_checkpoints
-from gptsmith.run.contents import CheckpointContents, weights
+from gptsmith.run.checkpoint import FROZEN_WEIGHTS, Checkpoint, Retention, first_good, list_checkpoints
+from gptsmith.run.contents import CheckpointContents, Shards, in_host_memory, shards_of
+from gptsmith.run.distributed import SINGLE_PROCESS
 from gptsmith.run.folder import Run
 from gptsmith.run.frozen import recorded_frozen, write_frozen
-from gptsmith.run.sharding import is_sharded
+from gptsmith.run.sharding import is_sharded, local_tensor, reshard
+from gptsmith.run.shared_writer import SharedCheckpointWriter
 from gptsmith.run.writer import CheckpointWriter
 from gptsmith.train.balance import moved_biases
 from gptsmith.train.datasets.base import Score
@@ -61,11 +63,17 @@ class SaveCheckpoints(Callback):
             note(message, "yellow")
 
         self.warn = warn
-        self.writer = CheckpointWriter(
-            trainer.run.checkpoints, Retention(settings.keep, settings.keep_every_steps), warn
-        )
+        retention = Retention(settings.keep, settings.keep_every_steps)
         self.saved_at = self.clock()
-        with self.writer:
+        self.writer: CheckpointWriter
+        with ExitStack() as held:
+            if is_sharded(trainer.model):
+                self.background = held.enter_context(trainer.processes.in_background())
+                self.writer = SharedCheckpointWriter(trainer.run.checkpoints, retention, warn, self.background)
+            else:
+                self.background = SINGLE_PROCESS
+                self.writer = CheckpointWriter(trainer.run.checkpoints, retention, warn)
+            held.enter_context(self.writer)
             yield
             self.writer.wait()
             failures = self.writer.failures
@@ -94,30 +102,55 @@ class SaveCheckpoints(Callback):
         trainer.state.elapsed_seconds = trainer.elapsed_s
         generators = trainer.processes.all_gather(torch.get_rng_state())
         if trainer.processes.is_first or is_sharded(trainer.model):
-            all_weights = weights(trainer.model)
-            unchanged = {name for name, each in trainer.model.named_parameters() if is_frozen(each)}
+            reshard(trainer.model)
+            parameters, values = dict(trainer.model.named_parameters()), trainer.optimizer.state()
+            shards = shards_of(trainer.model, values)
+            unchanged = {name for name, each in parameters.items() if is_frozen(each)}
             unchanged -= moved_biases(trainer.model).keys()
-            frozen = {name: all_weights[name] for name in unchanged}
             contents = CheckpointContents(
                 config=trainer.model.config,
-                weights=_copied({name: all_weights[name] for name in all_weights.keys() - unchanged}),
+                weights=_copied({name: parameters[name] for name in parameters.keys() - unchanged}, shards),
                 settings=trainer.settings.plain(),
                 environment=trainer.environment,
                 train_state=deepcopy(trainer.state),
-                optimizer=_copied(trainer.optimizer.state()),
+                optimizer=_copied(values, shards),
                 randomness={randomness_name(rank): state for rank, state in enumerate(generators)},
+                shards=shards,
             )
-            if trainer.processes.is_first:
-                num_bytes = contents.num_bytes + (0 if self.frozen else sum(each.nbytes for each in frozen.values()))
-                fill = partial(self._fill, trainer.run, contents, frozen)
-                self.writer.save(trainer.state.step, num_bytes, fill, trainer.state.best_step)
+            held = [] if self.frozen else [name for name in unchanged if shards is None or shards.holds(name)]
+            frozen = {name: in_host_memory(parameters[name]) for name in held}
+            num_bytes = contents.num_bytes + sum(each.nbytes for each in frozen.values())
+            fill = partial(self._fill, trainer.run, contents, frozen if unchanged else None)
+            self.writer.save(trainer.state.step, num_bytes, fill, trainer.state.best_step)
         self.saved_at, self.saved_step = self.clock(), trainer.state.step
 
-    def _fill(self, run: Run, contents: CheckpointContents, frozen: Mapping[str, Tensor], folder: Path) -> None:
-        """Writes a checkpoint into a folder, and the frozen weights into the run's if they are not there."""
-        if frozen and self.frozen is None:
-            self.frozen = recorded_frozen(run.checkpoints) or write_frozen(run.checkpoints, frozen)
-        replace(contents, frozen=self.frozen).write(folder)
+    def _fill(
+        self, run: Run, contents: CheckpointContents, frozen: Mapping[str, Tensor] | None, folder: Path
+    ) -> list[Path]:
+        """Writes a checkpoint into a folder, and the frozen weights into the run's if they are not there; returns the
+        files in the folder."""
+        if frozen is not None and self.frozen is None:
+            self.frozen = self._frozen_records(run.checkpoints, frozen, contents.shards)
+        return replace(contents, frozen=self.frozen).write(folder)
+
+    def _frozen_records(
+        self, checkpoints: Path, tensors: Mapping[str, Tensor], shards: Shards | None
+    ) -> dict[str, Any] | None:
+        """The records of the run's files of frozen weights, which are written if none are recorded."""
+
+        def recorded() -> dict[str, Any] | None:
+            return recorded_frozen(checkpoints) if shards is None or shards.is_first else None
+
+        def written() -> dict[str, Any]:
+            if shards is None:
+                return write_frozen(checkpoints, tensors)
+            name = shards.file(FROZEN_WEIGHTS)
+            return write_frozen(checkpoints, tensors, name, shards.parts) if shards.is_first_copy else {}
+
+        if records := self.background.all_gather_made(recorded)[0]:
+            return dict(records)
+        every = self.background.all_gather_made(written)
+        return {name: record for records in every for name, record in records.items()}
 
     def newest(self, trainer: Trainer) -> Checkpoint | None:
         """The newest checkpoint that can be read, once what is being written is durable; None if none was saved."""
@@ -132,5 +165,7 @@ def is_frozen(parameter: Tensor) -> bool:
     return not parameter.requires_grad
 
 
-def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in tensors.items()}
+def _copied(tensors: Mapping[str, Tensor], shards: Shards | None) -> dict[str, Tensor]:
+    """Copies in the CPU's memory of tensors, or of what this process writes of them."""
+    local = {name: local_tensor(each) for name, each in tensors.items() if shards is None or shards.holds(name)}
+    return {name: each.detach().to("cpu", copy=True).contiguous() for name, each in local.items()}

@@ -7,6 +7,7 @@ once. One that is frozen (`requires_grad` is false) is in no group.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, ClassVar
 
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
-from gptsmith.run.sharding import gather, shard_like
+from gptsmith.run.sharding import part_of, with_local
+from gptsmith.run.stored_tensors import StoredTensors
 
 
 class OptimizerSettings(Settings):
@@ -62,30 +64,35 @@ class Optimizer:
             part.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """All running values, as `parameter/value`. Of a sharded model all processes must call this, and the first one
-        gets the values."""
+        """All running values, as `parameter/value`; those of a sharded model are sharded too."""
         return {
-            f"{self.names[id(parameter)]}/{key}": gather(torch.as_tensor(value))
+            f"{self.names[id(parameter)]}/{key}": torch.as_tensor(value)
             for part in self.parts
             for parameter, values in part.state.items()
             for key, value in values.items()
         }
 
-    def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Loads the running values that `state` returned."""
+    def load_state(self, stored: StoredTensors) -> None:
+        """Loads the running values that `state` returned; of a sharded model, only what its shards need is read."""
+        names: dict[str, list[str]] = defaultdict(list)
+        for name in stored:
+            names[name.rpartition("/")[0]].append(name)
         for part in self.parts:
             for parameter in (p for group in part.param_groups for p in group["params"]):
-                prefix = self.names[id(parameter)] + "/"
                 part.state[parameter] = {
-                    key.removeprefix(prefix): value.clone()
-                    if value.dim() == 0
-                    else shard_like(value.clone(), parameter)
-                    for key, value in tensors.items()
-                    if key.startswith(prefix)
+                    name.rpartition("/")[2]: _loaded(stored, name, parameter)
+                    for name in names[self.names[id(parameter)]]
                 }
 
     def _parameters(self) -> Iterable[Tensor]:
         return (p for part in self.parts for group in part.param_groups for p in group["params"])
+
+
+def _loaded(stored: StoredTensors, name: str, parameter: Tensor) -> Tensor:
+    """A running value of a parameter, in memory of its own."""
+    if stored.shapes[name] != tuple(parameter.shape):
+        return stored.read(name).clone()
+    return with_local(stored.read(name, part_of(parameter)).clone(), parameter)
 
 
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

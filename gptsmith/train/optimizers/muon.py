@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gptsmith.model.device import multiplies_bfloat16
-from gptsmith.run.sharding import full_tensor, shard_like
+from gptsmith.run.sharding import full_tensor, is_sharded, shard_like
 from gptsmith.train.optimizers import Optimizer, OptimizerSettings, fused_adamw, trained_parameters
 
 QUINTICS = (
@@ -25,6 +25,8 @@ BOUND_MARGIN = 1.01
 the first quintic is steep."""
 TINY = 1e-7
 """Matrices of zeros are divided by this."""
+GATHERED_NUMBERS = 1 << 24
+"""Of sharded matrices, at most so many numbers, or one matrix, are gathered at a time."""
 MATRICES = (".weight", ".lora_a", ".lora_b")
 """The endings of the names of the matrices of the blocks' linear layers, and of their adapters."""
 
@@ -91,16 +93,24 @@ class Muon(torch.optim.Optimizer):
             parameters = [p for p in group["params"] if p.grad is not None]
             if not parameters:
                 continue
-            gradients = [p.grad for p in parameters]
-            momenta = [self.state[p]["momentum"] for p in parameters]
-            torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
-            looked_ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
-            directions = orthogonalized(torch.stack([full_tensor(matrix) for matrix in looked_ahead])).unbind()
-            rows, columns = parameters[0].shape
-            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-            rate = group["lr"] * max(1.0, rows / columns) ** 0.5
-            moves = [shard_like(matrix, p) for matrix, p in zip(directions, parameters, strict=True)]
-            torch._foreach_add_(parameters, moves, alpha=-rate)
+            count = len(parameters)
+            if is_sharded(parameters[0]):
+                count = max(1, GATHERED_NUMBERS // parameters[0].numel())
+            for first in range(0, len(parameters), count):
+                self._move(parameters[first : first + count], group)
+
+    def _move(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """One update of matrices of one shape."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        momenta = [self.state[p]["momentum"] for p in parameters]
+        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        looked_ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
+        directions = orthogonalized(torch.stack([full_tensor(matrix) for matrix in looked_ahead])).unbind()
+        rows, columns = parameters[0].shape
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        rate = group["lr"] * max(1.0, rows / columns) ** 0.5
+        moves = [shard_like(matrix, p) for matrix, p in zip(directions, parameters, strict=True)]
+        torch._foreach_add_(parameters, moves, alpha=-rate)
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 from gptsmith.base.errors import ConfigurationError, did_you_mean
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
+from gptsmith.model.memory import PROCESS_BYTES, RUNTIME_BYTES
 
 COMPUTE_SHARE = 0.45
 """Of the peak of dense products in 16 bits that a whole training step reaches, without waiting for the network."""
@@ -28,6 +29,8 @@ STATE_BYTES, GRADIENT_BYTES, WEIGHT_BYTES, BLOCK_WEIGHT_BYTES, ACTIVATION_SHARE 
 """Bytes per parameter of weights, gradients and Adam's two moments in float32; of the gradients that are summed; of the
 weights that are gathered outside of blocks and in blocks, which compute in 16 bits; and activations in 16 bits, as a
 share of float32."""
+CHECKPOINT_BYTES = 12
+"""Bytes per parameter of the copy that a checkpoint is written from: weights and moments."""
 RECOMPUTED = 4 / 3
 """FLOPs of a step with gradient checkpointing, over those without."""
 TOKENS_PER_PARAMETER = 20
@@ -96,9 +99,9 @@ def plan_on_gpus(
 
     Returns:
         num_parameters, num_tokens, tokens_per_step, num_steps, gpu, num_gpus; `best`, the name of the fastest way that
-        fits, or None; and `ways`, each with its name, shard_size, fits, memory_bytes_per_gpu, micro_batch_size,
-        gradient_checkpointing, seconds_per_step, tokens_per_second, mfu, network_share (of the time, waiting for the
-        network), hours and gpu_hours.
+        fits, or None; and `ways`, each with its name, shard_size, fits, memory_bytes_per_gpu, host_memory_bytes_per_gpu
+        (the most of a process), micro_batch_size, gradient_checkpointing, seconds_per_step, tokens_per_second, mfu,
+        network_share (of the time, waiting for the network), hours and gpu_hours.
 
     Raises:
         ConfigurationError: there is no such GPU, or the GPUs cannot share a batch.
@@ -156,6 +159,7 @@ def _planned(way: Way, config: GPTConfig, gpu: Gpu, num_gpus: int, sequences: in
         "shard_size": way.num_shards,
         "fits": fits,
         "memory_bytes_per_gpu": int(memory_bytes),
+        "host_memory_bytes_per_gpu": int(_host_memory_bytes(way, config)),
         "micro_batch_size": size,
         "gradient_checkpointing": checkpointing,
         "seconds_per_step": step_s,
@@ -199,6 +203,14 @@ def _memory_bytes(way: Way, config: GPTConfig, micro_batch_size: int, *, checkpo
 def _outside_blocks(config: GPTConfig) -> int:
     """The parameters of embedding and head."""
     return config.vocab_size * config.embed_dim * (1 if config.tie_embeddings else 2)
+
+
+def _host_memory_bytes(way: Way, config: GPTConfig) -> float:
+    """The most memory of a host that the process of a GPU takes: the copy that a checkpoint is written from, and before
+    it the first weights, whole or, where they are sharded, one whole parameter at a time."""
+    held = cost(config).num_parameters * CHECKPOINT_BYTES / way.num_shards
+    largest = 0 if way.num_shards == 1 else config.vocab_size * config.embed_dim * WEIGHT_BYTES
+    return PROCESS_BYTES + RUNTIME_BYTES + max(held, largest)
 
 
 def _waiting_s(way: Way, config: GPTConfig, gpu: Gpu, num_gpus: int, compute_s: float, num_passes: int) -> float:

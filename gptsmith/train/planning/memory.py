@@ -28,17 +28,32 @@ FRAGMENTATION = 1.12
 
 
 def expected_peak_bytes(
-    config: GPTConfig, micro_batch_tokens: int, bytes_now: int, optimizer_bytes_per_parameter: int, dtype_bytes: int
+    config: GPTConfig,
+    micro_batch_tokens: int,
+    bytes_now: int,
+    optimizer_bytes_per_parameter: int,
+    dtype_bytes: int,
+    num_shards: int = 1,
 ) -> int:
     """The peak memory of a run, in a process that has `bytes_now` before the model is made (LOG.md).
 
     Weights, gradients and optimizer states, with the copy that a checkpoint is written from and a copy of the
-    gradients; and the activations that the backward pass needs of a micro-batch.
+    gradients; and the activations that the backward pass needs of a micro-batch. Of a model that `num_shards` processes
+    hold together the former are shards, but for what is gathered to compute.
     """
     figures = cost(config)
     activations = figures.activation_bytes_per_token * dtype_bytes / 4 * micro_batch_tokens
     moving = figures.num_parameters * (4 * 4 + 2 * optimizer_bytes_per_parameter)
-    return int(bytes_now + RUNTIME_BYTES + moving + FRAGMENTATION * activations)
+    gathered = 4 * gathered_parameters(config) if num_shards > 1 else 0
+    return int(bytes_now + RUNTIME_BYTES + moving / num_shards + gathered + FRAGMENTATION * activations)
+
+
+def gathered_parameters(config: GPTConfig) -> float:
+    """The numbers that are gathered at once of a sharded model: weights and gradients of two blocks, one of them before
+    it is needed, and of the embeddings, which stay gathered from the forward to the backward pass."""
+    outside = config.vocab_size * config.embed_dim * (1 if config.tie_embeddings else 2)
+    block = (cost(config).num_parameters - outside) / config.num_layers
+    return 2 * (2 * block + outside)
 
 
 def samples_per_pass(config: GPTConfig, longest_sample: int) -> int:

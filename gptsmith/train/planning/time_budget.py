@@ -71,11 +71,13 @@ def plan_minutes(
     device: torch.device,
     dtype: torch.dtype,
     may_compile: bool = True,
+    num_shards: int = 1,
 ) -> tuple[Plan, dict[str, Any]]:
     """The plan for a process of so many minutes, of which some seconds have elapsed, and the figures it predicts.
 
     Args:
         may_compile: whether compiled blocks are tried where `train` leaves them open.
+        num_shards: the processes that hold the model together.
 
     Raises:
         UserError: the time is too short to train anything.
@@ -117,7 +119,7 @@ def plan_minutes(
     }
     if slow_s:
         predicted["times_slower_than_full_attention"] = seconds_per_token(config) / speed.seconds_per_token(config)
-    if (peak_bytes := _peak_bytes(plan, config, train, dtype)) is not None:
+    if (peak_bytes := _peak_bytes(plan, config, train, dtype, num_shards)) is not None:
         predicted["peak_memory_bytes"] = peak_bytes
     return plan, predicted if shape_is_given else {**predicted, **_expected_bits(plan, config, corpus)}
 
@@ -134,14 +136,14 @@ def _counts(plan: Plan, config: GPTConfig, corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def _peak_bytes(plan: Plan, config: GPTConfig, train: TrainSettings, dtype: torch.dtype) -> int | None:
+def _peak_bytes(plan: Plan, config: GPTConfig, train: TrainSettings, dtype: torch.dtype, num_shards: int) -> int | None:
     """The peak of this process's memory, in training or before it; None if its memory cannot be told."""
     now, peak = memory_bytes(), peak_memory_bytes()
     if now is None or peak is None:
         return None
     micro_batch = min(plan.tokens_per_step, (train.micro_batch_size or 10**9) * config.context_length)
     state_bytes = train.optimizer.state_bytes_per_parameter
-    return max(peak, expected_peak_bytes(config, micro_batch, now, state_bytes, dtype.itemsize))
+    return max(peak, expected_peak_bytes(config, micro_batch, now, state_bytes, dtype.itemsize, num_shards))
 
 
 def _expected_bits(plan: Plan, config: GPTConfig, corpus: Corpus) -> dict[str, float]:
