@@ -19,6 +19,7 @@ from gptsmith.base.files import read_table, readable_bytes, sha256_of, write_jso
 from gptsmith.base.leftovers import remove
 from gptsmith.convert.hub_gguf import choose, default_note, gguf_models
 from gptsmith.data.cache import MANIFEST, mark_used, only_builder
+from gptsmith.store.objects import is_remote
 
 PREFIX = "hf:"
 """Before the name of a model on the Hub, wherever a model is named."""
@@ -48,13 +49,15 @@ def on_the_hub(path: str | Path) -> Path | None:
 
 
 def require_out(model: str | Path, out: object) -> None:
-    """Checks that a place is named for what is made of a model on the Hub, beside which nothing can be put.
+    """Checks that a place is named for what is made of a model on the Hub or in a store, where nothing can be put
+    beside it.
 
     Raises:
         ConversionError: none is.
     """
-    if out is None and str(model).startswith(PREFIX):
-        raise ConversionError(f"{model} is on the Hub, so nothing can be put beside it: name a folder with --out")
+    if out is None and (str(model).startswith(PREFIX) or is_remote(model)):
+        where = "in a store" if is_remote(model) else "on the Hub"
+        raise ConversionError(f"{model} is {where}, so nothing can be put beside it: name a folder with --out")
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from gptsmith.run.checkpoint import MANIFEST, Checkpoint, list_checkpoints
 from gptsmith.run.contents import config_of, load_model, stored_parameters
 from gptsmith.run.folder import SETTINGS, Run
 from gptsmith.run.lineage import HasLineage
+from gptsmith.run.stored import from_store
 from gptsmith.run.train_state import TrainState
 from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.text.tokenizer import Tokenizer
@@ -241,16 +242,25 @@ class OpenedForeign(OpenedModel):
         return max(path.stat().st_mtime for path in self.model_files)
 
 
+def found_at(path: str | Path) -> Path:
+    """The folder or file here of a model at a path, on the Hub or in a store, fetched if it must be.
+
+    Raises:
+        UserError: it cannot be fetched.
+    """
+    return on_the_hub(path) or from_store(path) or Path(path)
+
+
 def is_model(path: str | Path) -> bool:
     """Whether a path is a trained model: a run, a model folder or a GGUF file of another program's, or one on the
     Hub."""
-    folder = on_the_hub(path) or Path(path)
+    folder = found_at(path)
     return (folder / SETTINGS).is_file() or is_model_folder(folder) or (folder.is_file() and is_gguf(folder))
 
 
 def open_model(path: str | Path, *, by_hash: bool = True) -> OpenedModel:
     """The trained model at a path: a run, a Hugging Face model folder, or a GGUF file; or one on the Hub, as
-    `hf:owner/name` or `hf:owner/name:quantisation`.
+    `hf:owner/name` or `hf:owner/name:quantisation`; or a run in an object store, as `s3://bucket/name`.
 
     Args:
         path: the folder or the file.
@@ -260,7 +270,7 @@ def open_model(path: str | Path, *, by_hash: bool = True) -> OpenedModel:
     Raises:
         ConversionError: it is none of these, or cannot be read.
     """
-    folder = on_the_hub(path) or Path(path)
+    folder = found_at(path)
     if (found := open_foreign(folder, by_hash=by_hash)) is not None:
         return OpenedForeign(found)
     if is_adapter_folder(folder):

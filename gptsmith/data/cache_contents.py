@@ -25,6 +25,7 @@ FOLDERS = {
     "examples": "examples",
     "references": "references",
     "models": "huggingface_hub",
+    "stored": "stores",
     "compiled": "compiled",
     "documents": "documents",
 }

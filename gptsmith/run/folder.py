@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -48,6 +48,10 @@ INSIDE = "inside.json"
 GENERATION = "generation_config.json"
 LOCK = ".lock"
 """The file that a run's only writer locks."""
+STORED = ".stored.json"
+"""The URL of a run that is trained here for a store, and the number of the lock that its last writer here had."""
+PRIVATE_KEY = "private.key"
+"""The key of the noise of private training, which leaves this folder for no other place."""
 
 
 class Run(HasLineage):
@@ -73,6 +77,12 @@ class Run(HasLineage):
         self.folder = folder
         self.checkpoints = folder / CHECKPOINTS
         self.log = RunLog(folder / "metrics.jsonl")
+
+    @property
+    def place(self) -> str:
+        """What commands name it by: its URL where it is trained for a store, else its folder."""
+        stored = self.folder / STORED
+        return str(read_table(stored)["url"]) if stored.exists() else str(self.folder)
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
@@ -248,18 +258,22 @@ class Run(HasLineage):
     def best(self, warn: Callable[[str], None], *, by_hash: bool = True) -> Checkpoint:
         """The whole checkpoint with the lowest validation loss; the newest if none was measured. `by_hash` False
         compares sizes only, which is enough where the weights are not read."""
+        return first_good(best_first(list_checkpoints(self.checkpoints)), self.folder, warn, by_hash=by_hash)
 
-        def rank(checkpoint: Checkpoint) -> tuple[float, bool]:
-            try:
-                state = checkpoint.train_state()
-            except UserError:
-                return float("inf"), True
-            # A checkpoint between two evaluations carries the loss of the earlier one, which is not its own.
-            inherited = state.validation_step != checkpoint.step
-            return (float("inf"), True) if state.validation_loss is None else (float(state.validation_loss), inherited)
 
-        candidates = sorted(list_checkpoints(self.checkpoints), key=rank)
-        return first_good(candidates, self.folder, warn, by_hash=by_hash)
+def best_first(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
+    """Checkpoints in the order of their validation loss, the lowest first; those that were not measured stay behind."""
+
+    def rank(checkpoint: Checkpoint) -> tuple[float, bool]:
+        try:
+            state = checkpoint.train_state()
+        except UserError:
+            return float("inf"), True
+        # A checkpoint between two evaluations carries the loss of the earlier one, which is not its own.
+        inherited = state.validation_step != checkpoint.step
+        return (float("inf"), True) if state.validation_loss is None else (float(state.validation_loss), inherited)
+
+    return sorted(checkpoints, key=rank)
 
 
 def schema_of(settings: type[Settings]) -> dict[str, Any]:
@@ -304,15 +318,15 @@ def require_free(folder: Path) -> None:
         UserError: it cannot be written.
     """
     require_writable(folder)
-    if folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(path.name not in (LOCK, STORED) for path in folder.iterdir())):
         if not (folder / SETTINGS).is_file():
             raise CheckpointError(f"{folder} exists already and is not a run: choose another --out")
-        raise CheckpointError(f"{folder} exists already: choose another --out{_how_to_resume(Run(folder))}")
+        raise CheckpointError(f"{Run(folder).place} exists already: choose another --out{_how_to_resume(Run(folder))}")
 
 
 def _how_to_resume(run: Run) -> str:
     """`, or resume it with gptsmith pretrain --resume RUN`, of a run that was trained."""
     with suppress(GptsmithError):
         if (origin := run.lineage()[0]).is_trained and origin.made_by:
-            return f", or resume it with {shell_command(origin.made_by, '--resume', run.folder)}"
+            return f", or resume it with {shell_command(origin.made_by, '--resume', run.place)}"
     return ""

@@ -13,6 +13,7 @@ from pydantic import Field
 from gptsmith.base.errors import CheckpointError, UserError
 from gptsmith.base.files import read_json, write_json
 from gptsmith.base.settings import Settings
+from gptsmith.store.objects import is_remote
 
 PATHS = "paths.json"
 
@@ -59,11 +60,13 @@ class RunPaths:
             return None
 
     def located(self, path: str | Path) -> str:
-        """A path or pattern that the run names, as it can be opened now.
+        """A path or pattern that the run names, as it can be opened now. A URL of a store stays as it is.
 
         Raises:
             CheckpointError: nothing is there; the message names the places.
         """
+        if is_remote(path):
+            return str(path)
         places = list(dict.fromkeys(self._places(str(Path(path).expanduser()))))
         for place in places:
             if Path(place).exists() or (glob.has_magic(place) and any(glob.iglob(place, recursive=True))):  # noqa: PTH207

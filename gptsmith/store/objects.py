@@ -172,6 +172,16 @@ class Store:
         finally:
             temporary.unlink(missing_ok=True)
 
+    def modified_s(self, name: str) -> float:
+        """When an object was written, by the store's clock, in seconds since 1970.
+
+        Raises:
+            NoObjectError: there is none.
+            StoreError: the store does not say.
+        """
+        with self._errors(name):
+            return float(self._files.modified(self._path(name)).timestamp())
+
     def at(self, name: str) -> Store:
         """The store at the URL of one of its folders."""
         return type(self)(f"{self.url}/{name}")

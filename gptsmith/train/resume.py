@@ -12,6 +12,7 @@ from gptsmith.base.settings import Settings, changed_keys, fixed_settings
 from gptsmith.data.summary import differences, is_same_data
 from gptsmith.run.checkpoint import Checkpoint
 from gptsmith.run.folder import DATA, RESULT, SETTINGS, Run, require_free
+from gptsmith.store.objects import is_remote
 from gptsmith.train.request import TrainingRequest
 
 
@@ -30,7 +31,7 @@ def is_resumable(folder: Path, request: TrainingRequest) -> bool:
 
 
 def _real_path(path: str | Path) -> str:
-    return str(Path(path).expanduser().resolve())
+    return str(path) if is_remote(path) else str(Path(path).expanduser().resolve())
 
 
 def chosen_folder(out: Path, request: TrainingRequest) -> Path:
@@ -61,7 +62,7 @@ def require_fixed_settings(run: Run, settings: Settings, checkpoint: Checkpoint)
     changed = changed_keys(then.plain(), settings.plain())
     if odd := [key for key in changed if key.endswith(".kind") or any(f"{key}.".startswith(f"{f}.") for f in fixed)]:
         raise CheckpointError(
-            f"{run.folder} keeps its original settings, because what it has learnt came of them, and {', '.join(odd)} "
+            f"{run.place} keeps its original settings, because what it has learnt came of them, and {', '.join(odd)} "
             f"changed: restore them (only these are fixed: {', '.join(fixed)}, and kinds), or start a new run"
         )
 
@@ -78,6 +79,6 @@ def require_same_data(run: Run, summary: Mapping[str, Any]) -> None:
     if not (run.folder / DATA).exists() or is_same_data(recorded := run.data(), summary):
         return
     raise CheckpointError(
-        f"the data of {run.folder} has changed since it was trained on{differences(recorded, summary)}: bring the old "
+        f"the data of {run.place} has changed since it was trained on{differences(recorded, summary)}: bring the old "
         "data back, or start a new run"
     )

@@ -145,17 +145,17 @@ def resumed(
     data = _data_of(run, settings)
     if settings.train.private.is_on:
         if tokens is not None or target_loss is not None:
-            raise UserError(f"{run.folder} is private, and its epsilon is for so many steps: give --resume alone")
+            raise UserError(f"{run.place} is private, and its epsilon is for so many steps: give --resume alone")
         refuse_pretraining_leaks(table, settings, processes)
         settings = with_noise(settings, len(data.train.documents))
     if checkpoint is None:
-        note(f"{run.folder} has no checkpoint yet: it starts from its first step")
+        note(f"{run.place} has no checkpoint yet: it starts from its first step")
         _keep_data(run, data, is_private=settings.train.private.is_on)
     else:
         done = checkpoint.train_state()
         if done.step >= settings.train.num_steps:
             raise UserError(
-                f"{run.folder} is finished after {done.num_tokens:,} tokens: resume it with --tokens of more than that"
+                f"{run.place} is finished after {done.num_tokens:,} tokens: resume it with --tokens of more than that"
             )
     RecordedPlan(run).record_change(0 if checkpoint is None else checkpoint.step, settings)
     run.write_settings(settings.plain())

@@ -158,7 +158,7 @@ class Trainer:
             self.train()
         trained_s = max(state.seconds - seconds_before, 1e-9)
         figures: dict[str, Any] = {
-            "run": str(self.run.folder),
+            "run": self.run.place,
             "objective": self.settings.train.objective.kind,
             "status": self.status,
             "step": state.step,
@@ -303,7 +303,7 @@ class Trainer:
     @property
     def resume_command(self) -> str:
         """The command that resumes the run."""
-        return shell_command(self.settings.made_by, "--resume", self.run.folder)
+        return shell_command(self.settings.made_by, "--resume", self.run.place)
 
 
 def randomness_name(rank: int) -> str:

@@ -147,12 +147,12 @@ def resumed_tuning(run: Run, request: FinetuneRequest, processes: Processes, hel
     held.enter_context(only_writer(run.folder))
     if run.made_by != "finetune":
         raise UserError(
-            f"{run.folder} was not fine-tuned: resume it with {shell_command('pretrain', '--resume', run.folder)}"
+            f"{run.place} was not fine-tuned: resume it with {shell_command('pretrain', '--resume', run.place)}"
         )
     before = FinetuneSettings.parse(run.settings(), str(run.folder / SETTINGS))
     if run.result() is not None:
         raise UserError(
-            f"{run.folder} is finished: fine-tune it further with {shell_command('finetune', run.folder, 'DATA')}"
+            f"{run.place} is finished: fine-tune it further with {shell_command('finetune', run.place, 'DATA')}"
         )
     changes = without_known_code(request.settings, before.plain(), run.paths.located)
     table = with_assignments(before.plain(), changes)

@@ -12,6 +12,7 @@ from gptsmith.convert.load import load
 from gptsmith.convert.open import open_model
 from gptsmith.privacy.audit import audit_run as audited
 from gptsmith.privacy.page import audit_page
+from gptsmith.store.objects import is_remote
 from gptsmith.train.report import report
 from gptsmith.train.report_by_heart import AUDIT
 from gptsmith.workflows.audit_find import audit_find
@@ -42,6 +43,8 @@ def audit_run(request: AuditRequest) -> dict[str, Any]:
         UserError: the run's text is not here, or it writes no text.
     """
     (run,) = request.sources
+    if is_remote(run) and not request.find:
+        raise ConfigurationError(f"{run} is in a store, and an audit is kept in its run: audit a copy in a folder here")
     of_texts = {f"--{name.replace('_', '-')}": getattr(request, name) for name in OF_TEXTS}
     if request.find:
         refuse("--find", {**of_texts, "--minutes": request.minutes})

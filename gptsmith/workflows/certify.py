@@ -12,8 +12,8 @@ from gptsmith.base.verbs import verb
 from gptsmith.convert.backends import Backend
 from gptsmith.convert.backends.own import OwnBackend
 from gptsmith.convert.certificate import BOUNDS, CERTIFICATE, PAGE, certificate_page, compare
-from gptsmith.convert.hub import on_the_hub
 from gptsmith.convert.load import load
+from gptsmith.convert.open import found_at
 from gptsmith.workflows.model_requests import CertifyRequest
 
 
@@ -59,11 +59,11 @@ def _own(path: str | Path) -> OwnBackend:
 
 def _other(path: str | Path) -> Backend:
     """The second side: a GGUF file as llama.cpp reads it."""
-    path = on_the_hub(path) or Path(path)
-    if path.suffix != ".gguf":
+    file = found_at(path)
+    if file.suffix != ".gguf":
         return _own(path)
     try:
         from gptsmith.convert.backends.llama_cpp import LlamaCppBackend
     except ImportError:
         raise MissingExtraError(f"{path}: reading GGUF with llama.cpp", "gptsmith[interop]") from None
-    return LlamaCppBackend(path)
+    return LlamaCppBackend(file)

@@ -12,11 +12,13 @@ from gptsmith.convert.hub import on_the_hub, require_out
 from gptsmith.run.checkpoint import Checkpoint
 from gptsmith.run.distributed import Processes, init_process_group
 from gptsmith.run.folder import SETTINGS, Run
+from gptsmith.store.objects import is_remote
 from gptsmith.train.agree import agree, ended_before
 from gptsmith.train.callbacks import more_callbacks
 from gptsmith.train.finetuning import prepare_job
 from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.search.trials import search_plan
+from gptsmith.train.stored import trained_here, uploaded_before
 from gptsmith.train.trust import trusting, without_known_code
 from gptsmith.train.tuning_start import (
     TuningStart,
@@ -54,11 +56,11 @@ def finetune(request: FinetuneRequest) -> dict[str, Any]:
             if processes.world_size > 1:
                 raise UserError("trials run one by one, each in one process: leave torchrun out")
             return _searched(request, started)
-        if (figures := ended_before(processes)) is not None:
+        if (figures := ended_before(processes) or uploaded_before(request, processes)) is not None:
             return figures
 
         def begin() -> TuningStart:
-            return _begun(request, processes, held, started)
+            return _begun(trained_here(request, held), processes, held, started)
 
         def follow(run: Run, checkpoint: Checkpoint | None) -> TuningStart:
             return following_tuning(run, checkpoint, request.reward, processes)
@@ -81,11 +83,17 @@ def _begun(request: FinetuneRequest, processes: Processes, held: ExitStack, star
 def _pinned(request: FinetuneRequest) -> FinetuneRequest:
     """The request with a base that stays where it is and what it is."""
     require_out(request.base, request.out)
+    if is_remote(request.base):  # found again from everywhere, and by its own manifests
+        return request
     return request.model_copy(update={"base": str(on_the_hub(request.base) or request.base)})
 
 
 def _is_search(request: FinetuneRequest) -> bool:
     """Whether hyperparameters are to be searched."""
+    if is_remote(request.out if request.resume is None else request.resume):
+        if request.trials is not None:
+            raise UserError("trials are made in a folder here: with --trials, give --out a folder")
+        return False
     if request.resume is None:
         return request.trials is not None
     run = Run.open(request.resume)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from gptsmith.base.console import note
@@ -16,6 +17,7 @@ from gptsmith.train.agree import agree, ended_before
 from gptsmith.train.callbacks import more_callbacks
 from gptsmith.train.request import PretrainRequest
 from gptsmith.train.start import following, start_of
+from gptsmith.train.stored import trained_here, uploaded_before
 
 WORTH_LOOKING_S = 120
 """Of a run that took less, nobody asks what is inside."""
@@ -37,22 +39,22 @@ def pretrain(request: PretrainRequest) -> dict[str, Any]:
     started = time.monotonic() if request.started is None else request.started
     request = request.model_copy(update={"started": started})
     with init_process_group() as processes, ExitStack() as held, more_callbacks(*request.callbacks):
-        if (figures := ended_before(processes)) is not None:
+        if (figures := ended_before(processes) or uploaded_before(request, processes)) is not None:
             return figures
-        start = agree(lambda: start_of(request, processes, held), following, processes)
+        start = agree(lambda: start_of(trained_here(request, held), processes, held), following, processes)
         figures = start.trainer(processes).fit(started)
         if processes.is_first and not (processes.world_size > 1 and start.settings.parallel.shard):
-            look_inside_if_worth_it(figures)
+            look_inside_if_worth_it(figures, start.run.folder)
         return figures
 
 
-def look_inside_if_worth_it(figures: Mapping[str, Any]) -> None:
+def look_inside_if_worth_it(figures: Mapping[str, Any], folder: Path) -> None:
     """Adds to the report of a run that has ended what is found inside its model, which takes some seconds. A run is
     well without it."""
     if figures["status"] == "stopped" or "private" in figures or figures["seconds"] < WORTH_LOOKING_S:
         return
     note("looking inside the model, for its report")
     try:
-        add_inside(figures["run"])
+        add_inside(folder)
     except (UserError, RuntimeError) as error:  # the latter where a GPU's memory is full
         note(f"the report does not say what is inside: {one_line(error)}")

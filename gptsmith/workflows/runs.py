@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from gptsmith.base.errors import GptsmithError, one_line
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.folder import SETTINGS, Run
+from gptsmith.run.stored import fetch_summaries
+from gptsmith.store.objects import is_remote
 
 
 def runs(folder: str | Path = "runs") -> list[dict[str, Any]]:
-    """A row for each run in `folder`, by name: run, status, step, num_parameters, validation_loss, bits_per_byte.
+    """A row for each run in `folder`, which may be the URL of an object store, by name: run, status, step,
+    num_parameters, validation_loss, bits_per_byte.
 
     A run whose files cannot be read has the reason as its status.
+
+    Raises:
+        UserError: the store cannot be read.
     """
+    if is_remote(folder):
+        with TemporaryDirectory() as here:
+            fetch_summaries(folder, Path(here))
+            place = str(folder).rstrip("/")
+            return [{**row, "run": f"{place}/{Path(row['run']).name}"} for row in runs(here)]
     rows = []
     for path in sorted(Path(folder).glob(f"*/{SETTINGS}")):
         run = Run(path.parent)

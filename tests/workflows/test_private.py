@@ -21,11 +21,11 @@ from gptsmith.convert.model_card import model_card
 from gptsmith.convert.open import open_model
 from gptsmith.run.contents import weights
 from gptsmith.run.distributed import Processes
+from gptsmith.run.folder import PRIVATE_KEY
 from gptsmith.run.privacy_claim import CLAIM, claim_in_a_line, claim_of
 from gptsmith.train import trainer
 from gptsmith.train.private import pace, randomness
 from gptsmith.train.private.accountant import epsilon
-from gptsmith.train.private.randomness import KEY_FILE
 from gptsmith.train.request import PretrainRequest
 from gptsmith.train.resolve import resolve_settings
 from gptsmith.train.tuning_start import shared
@@ -92,7 +92,7 @@ def test_the_result_claims_the_epsilon_that_its_steps_spend(tuned: dict[str, Any
 
 def test_the_run_keeps_no_key_no_loss_and_no_text_of_the_private_data(tuned: dict[str, Any]) -> None:
     folder = Path(tuned["run"])
-    assert not (folder / KEY_FILE).exists()
+    assert not (folder / PRIVATE_KEY).exists()
     assert read_json(folder / "data.json")["example_prompts"] == []
     metrics = (folder / "metrics.jsonl").read_text(encoding="utf-8")
     assert '"sample"' not in metrics
@@ -183,11 +183,11 @@ def test_a_stopped_run_claims_its_steps_and_resumes_to_the_same_weights(
     ):
         with pytest.raises(UserError, match=words):
             gptsmith.finetune(resume=folder, settings=[change])
-    key = (folder / KEY_FILE).read_bytes()
-    (folder / KEY_FILE).unlink()
+    key = (folder / PRIVATE_KEY).read_bytes()
+    (folder / PRIVATE_KEY).unlink()
     with pytest.raises(UserError, match="the key of its noise, is gone"):
         gptsmith.finetune(resume=folder)
-    (folder / KEY_FILE).write_bytes(key)
+    (folder / PRIVATE_KEY).write_bytes(key)
     resumed = gptsmith.finetune(resume=folder)
     assert resumed["private"] == tuned["private"] == gptsmith.info(folder)["private"]
     assert not (folder / CLAIM).exists(), "one truth for each fact"

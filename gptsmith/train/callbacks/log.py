@@ -33,7 +33,7 @@ class Log(Callback):
             f"context {config.context_length}, vocabulary {config.vocab_size:,}) on {trainer.device}, "
             f"{trainer.environment['dtype']}"
         )
-        note(styled("[bold]{}[/bold]: {}", trainer.run.folder, described))
+        note(styled("[bold]{}[/bold]: {}", trainer.run.place, described))
         for line in dataset.description():
             note(line)
         note(f"{settings.num_steps:,} steps of {tokens_per_step:,.0f} tokens = {epochs:.1f} epochs")

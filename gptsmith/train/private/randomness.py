@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from gptsmith.base.errors import CheckpointError
+from gptsmith.run.folder import PRIVATE_KEY
 
-KEY_FILE = "private.key"
 KEY_BYTES = 32
 
 
@@ -37,7 +37,7 @@ class PrivateRandomness:
         Raises:
             CheckpointError: it has begun, and its key is gone.
         """
-        path = folder / KEY_FILE
+        path = folder / PRIVATE_KEY
         if not path.exists():
             if has_begun:
                 raise CheckpointError(
@@ -72,4 +72,4 @@ class PrivateRandomness:
 
 def delete_key(folder: Path) -> None:
     """Deletes the key of a run that has ended."""
-    (folder / KEY_FILE).unlink(missing_ok=True)
+    (folder / PRIVATE_KEY).unlink(missing_ok=True)

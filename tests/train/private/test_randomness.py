@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from gptsmith.base.errors import CheckpointError
-from gptsmith.train.private.randomness import KEY_BYTES, KEY_FILE, PrivateRandomness, delete_key
+from gptsmith.run.folder import PRIVATE_KEY
+from gptsmith.train.private.randomness import KEY_BYTES, PrivateRandomness, delete_key
 
 RANDOMNESS = PrivateRandomness(b"k" * KEY_BYTES)
 
@@ -51,12 +52,12 @@ def test_noise_is_standard_gaussian_and_differs_by_step_parameter_and_key() -> N
 
 def test_the_key_is_its_owners_alone_and_is_not_made_twice(tmp_path: Path) -> None:
     first = PrivateRandomness.of_run(tmp_path, has_begun=False)
-    assert stat.S_IMODE((tmp_path / KEY_FILE).stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / PRIVATE_KEY).stat().st_mode) == 0o600
     again = PrivateRandomness.of_run(tmp_path, has_begun=True)
     assert first.sampled_units(1, 100, 0.5) == again.sampled_units(1, 100, 0.5)
     delete_key(tmp_path)
     with pytest.raises(CheckpointError, match="cannot be resumed privately"):
         PrivateRandomness.of_run(tmp_path, has_begun=True)
-    (tmp_path / KEY_FILE).write_bytes(b"short")
+    (tmp_path / PRIVATE_KEY).write_bytes(b"short")
     with pytest.raises(CheckpointError, match="5 bytes instead of 32"):
         PrivateRandomness.of_run(tmp_path, has_begun=True)

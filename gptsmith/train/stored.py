@@ -1,0 +1,54 @@
+"""Requests to train at the URL of an object store, which are met in a folder here."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+from gptsmith.base.errors import UserError
+from gptsmith.run.distributed import Processes
+from gptsmith.run.folder import Run
+from gptsmith.run.stored import trained_for_store, waits_for_upload
+from gptsmith.store.objects import is_remote
+from gptsmith.train.request import FinetuneRequest, PretrainRequest
+
+R = TypeVar("R", PretrainRequest, FinetuneRequest)
+
+
+def trained_here(request: R, held: ExitStack) -> R:
+    """The request with folders here in place of URLs.
+
+    Args:
+        held: keeps the right to write at the URL, and the upload, which ends with it.
+
+    Raises:
+        UserError: the store refuses, or somebody else trains the run.
+    """
+    if (url := _url(request)) is None:
+        return request
+    folder = str(held.enter_context(trained_for_store(url)))
+    return request.model_copy(update={"out": folder} if request.resume is None else {"resume": folder})
+
+
+def uploaded_before(request: PretrainRequest | FinetuneRequest, processes: Processes) -> dict[str, Any] | None:
+    """The figures of the requested run, if it had ended, and only the end of its upload was missing, which is made up
+    for; None otherwise."""
+    if (url := _url(request)) is None:
+        return None
+    found: dict[str, Any] = {}
+    if processes.is_first:
+        try:
+            if (folder := waits_for_upload(url)) is not None:
+                with trained_for_store(url):
+                    found["figures"] = Run(folder).result()
+        except UserError as error:
+            found["error"] = str(error)
+    found = processes.broadcast(found)
+    if "error" in found:
+        raise UserError(found["error"])
+    return found.get("figures")
+
+
+def _url(request: PretrainRequest | FinetuneRequest) -> str | None:
+    place = request.out if request.resume is None else request.resume
+    return str(place) if place is not None and is_remote(place) else None

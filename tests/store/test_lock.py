@@ -1,0 +1,128 @@
+"""One writer: who comes second is refused, who is dead is followed, and who was taken for dead writes nothing more."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from gptsmith.store.lock import LOCKS, LockedError, LostLockError, Owner, StoreLock
+from gptsmith.store.objects import Store, StoreError
+from tests.object_store import s3_server
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch, s3_server(patch) as url:
+        yield url
+
+
+@pytest.fixture(params=["memory", "s3"])
+def store(request: pytest.FixtureRequest, bucket: str) -> Store:
+    name = uuid.uuid4().hex
+    return Store(f"{bucket}/{name}" if request.param == "s3" else f"memory://{name}/mine")
+
+
+def test_the_second_is_told_who_is_first(store: Store) -> None:
+    with StoreLock(store).held() as last:
+        assert last == 0
+        with pytest.raises(LockedError) as refused, StoreLock(store).held():
+            pass
+    line = str(refused.value)
+    owner = Owner.here()
+    assert line.startswith(f"{store.url} is being written by ")
+    assert f"{owner.host} (process {owner.pid}) since 2" in line
+    assert "wait for it, or stop it; if it has died, try again in " in line
+
+
+def test_a_lock_that_is_released_is_free_and_has_the_next_number(store: Store) -> None:
+    for number in (1, 2, 3):
+        lock = StoreLock(store)
+        with lock.held() as last:
+            assert (last, lock.number) == (number - 1, number)
+            lock.require()
+        assert store.names(LOCKS) == [f"{LOCKS}/{number:06d}"]
+
+
+def test_of_many_at_once_one_gets_it(bucket: str) -> None:
+    store = Store(f"{bucket}/{uuid.uuid4().hex}")
+
+    def take(_: int) -> bool:
+        try:
+            StoreLock(Store(store.url)).acquire()
+        except LockedError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(take, range(8))) == 1
+
+
+def test_who_was_not_heard_of_for_long_is_followed_and_writes_nothing_more(store: Store) -> None:
+    old = StoreLock(store)
+    old.acquire()
+    new = StoreLock(store, limit_s=-1)
+    assert new.acquire() == 1
+    assert new.number == 2
+    new.require()
+    then = store.read(f"{LOCKS}/000002")
+    for act in (old.require, old.beat):
+        with pytest.raises(LostLockError, match=r"is now written by .*: this process writes nothing more there"):
+            act()
+    old.release()
+    assert store.names(LOCKS) == [f"{LOCKS}/000002"]
+    assert store.read(f"{LOCKS}/000002") == then
+
+
+def test_a_store_that_lets_two_create_one_object_tells_the_first_of_the_second(store: Store) -> None:
+    first, second = StoreLock(store), StoreLock(store)
+    first.acquire()
+    store.write(f"{LOCKS}/000001", second.owner.content())
+    with pytest.raises(LostLockError):
+        first.require()
+
+
+def test_a_heartbeat_keeps_it(store: Store) -> None:
+    lock = StoreLock(store)
+    lock.acquire()
+    before = store.modified_s(f"{LOCKS}/000001")
+    lock.beat()
+    assert store.modified_s(f"{LOCKS}/000001") >= before
+    assert json.loads(store.read(f"{LOCKS}/000001"))["token"] == lock.owner.token
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not say which processes run")
+def test_a_process_that_died_on_this_machine_is_followed_at_once(store: Store) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    owner = replace(Owner.here(), pid=process.pid, process=_start_of(process.pid))
+    store.write(f"{LOCKS}/000007", owner.content())
+    with pytest.raises(LockedError):
+        StoreLock(store).acquire()
+    process.communicate(b"\n")
+    assert StoreLock(store).acquire() == 7
+
+
+def test_a_process_of_another_machine_is_not_taken_for_dead(store: Store) -> None:
+    owner = replace(Owner.here(), pid=2**22 + 1, machine="another", process="1")
+    store.write(f"{LOCKS}/000001", owner.content())
+    with pytest.raises(LockedError):
+        StoreLock(store).acquire()
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b'{"pid": "x"}', b'{"odd": 1}'])
+def test_a_lock_that_is_none_is_named(store: Store, content: bytes) -> None:
+    store.write(f"{LOCKS}/000001", content)
+    with pytest.raises(StoreError, match=r"\.lock/000001"):
+        StoreLock(store).acquire()
+
+
+def _start_of(pid: int) -> str:
+    from gptsmith.store import lock
+
+    return lock._start_of(pid)
