@@ -17,7 +17,6 @@ from gptsmith.base.files import read_table, readable_bytes
 from gptsmith.base.leftovers import PREFIXES, temporary_folder
 from gptsmith.run.checkpoint import (
     CHECKPOINTS,
-    FROZEN_WEIGHTS,
     MANIFEST,
     NAME,
     Checkpoint,
@@ -158,13 +157,13 @@ class Mirror:
     def _files(self) -> list[Path]:
         """The files of the run besides its checkpoints, and besides the result, which comes last."""
         found = [path for path in self.folder.rglob("*") if path.is_file()]
-        frozen = self.folder / CHECKPOINTS / FROZEN_WEIGHTS
-        return sorted(path for path in found if self._is_uploaded(path) or path == frozen)
+        return sorted(path for path in found if self._is_uploaded(path))
 
     def _is_uploaded(self, path: Path) -> bool:
         parts = path.relative_to(self.folder).parts
         is_temporary = any(part.startswith(PREFIXES) for part in parts)
-        return not is_temporary and parts[0] not in (*STAYS_HERE, CHECKPOINTS, RESULT)
+        is_frozen = parts[0] == CHECKPOINTS and len(parts) == 2  # weights of all checkpoints, which never change
+        return not is_temporary and (is_frozen or parts[0] not in (*STAYS_HERE, CHECKPOINTS, RESULT))
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()

@@ -18,7 +18,6 @@ from gptsmith.data.cache import key_of, mark_used, only_builder
 from gptsmith.data.cache_contents import FOLDERS
 from gptsmith.run.checkpoint import (
     CHECKPOINTS,
-    FROZEN_WEIGHTS,
     MANIFEST,
     NAME,
     TRAIN_STATE,
@@ -190,14 +189,16 @@ def _lies_below(name: str) -> bool:
 
 
 def _download_files(store: Store, names: list[str], folder: Path) -> None:
-    """All files of a run but its checkpoints."""
+    """All files of a run but those of its checkpoints."""
     for name in names:
-        if name.startswith(f"{CHECKPOINTS}/") and name != f"{CHECKPOINTS}/{FROZEN_WEIGHTS}":
-            continue
+        is_frozen = name.startswith(f"{CHECKPOINTS}/")
         path = folder / name
+        if is_frozen and (
+            name.count("/") > 1 or path.exists()
+        ):  # in a checkpoint, or frozen weights, which never change
+            continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.name != FROZEN_WEIGHTS or not path.exists():
-            store.download(name, path)
+        store.download(name, path)
 
 
 def _steps(names: list[str]) -> list[int]:
