@@ -22,7 +22,7 @@ FLOORS = [
     {"convert"},
     {"evaluate"},
     {"train"},
-    {"provenance"},
+    {"provenance", "cluster"},
     {"compress", "explain", "privacy"},
     {"workflows"},
     {"serve"},

@@ -74,6 +74,16 @@ def be_silent() -> None:
     results.quiet = notes.quiet = True
 
 
+def speak_through(stream: TextIO, width: int | None) -> None:
+    """Writes notes to a stream from now on.
+
+    Args:
+        width: that of the terminal at its other end; None if there is none.
+    """
+    global notes
+    notes = Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
 @contextmanager
 def hushed() -> Iterator[None]:
     """While the block runs, notes and new bars are not shown; a bar that is there already continues."""

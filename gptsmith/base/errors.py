@@ -12,6 +12,7 @@ GptsmithError
 │   ├── InvalidConstraintError a grammar, pattern or schema cannot be compiled (`gptsmith.generate.request`)
 │   ├── StoreError             an object store cannot be reached, or refuses (`gptsmith.store.objects`)
 │   ├── QueueFullError         more requests wait than an engine accepts (`gptsmith.generate.request`)
+│   ├── LostProcessError       another process of a training has ended (`gptsmith.run.distributed`)
 │   ├── TooShortError          the time is too short to train anything (`gptsmith.train.planning.plan`)
 │   └── TrainingDivergedError  training stays non-finite after every recovery (`gptsmith.train.stability`)
 └── ApiError                   a request to a server cannot be answered (`gptsmith.serve.errors`)

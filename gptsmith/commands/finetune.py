@@ -30,7 +30,7 @@ Preview = Annotated[
             "validation", "test", "without", "redact", "redact_passages", "canaries", "me", "skip_bad", "encoding",
             "encoding_errors",
         ),
-        "Run": ("out", "resume", "config", "settings"),
+        "Run": ("out", "resume", "config", "settings", "ray", "workers"),
     },
     examples=(
         "gptsmith finetune runs/mine conversations.jsonl --minutes 20",

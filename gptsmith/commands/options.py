@@ -42,6 +42,7 @@ METAVARS = {
     "lm_eval_path": "FOLDER", "me": "NAME", "retrain": "DOCUMENT", "seeds": "N",
     "reply": "TEXT", "word": "N", "by": "PARTS", "methods": "NAME", "html": "FILE", "without": "FILE",
     "redact_passages": "FILE", "documents": "FOLDER", "no_recital": "N", "private": "EPSILON",
+    "ray": "ADDRESS", "workers": "N",
 }  # fmt: skip
 
 

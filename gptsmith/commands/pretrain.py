@@ -14,7 +14,7 @@ from gptsmith.train.request import PretrainRequest
         "Model": ("preset", "params", "context_length", "tokenizer"),
         "Training": ("learning_rate", "batch_size", "private", "seed", "device", "report_to"),
         "Data": ("validation", "without", "redact", "redact_passages", "canaries", "encoding", "encoding_errors"),
-        "Run": ("out", "resume", "config", "settings"),
+        "Run": ("out", "resume", "config", "settings", "ray", "workers"),
     },
     examples=("gptsmith pretrain my_texts/ --minutes 10", "gptsmith pretrain --resume runs/my_texts --tokens 20M"),
 )

@@ -47,6 +47,10 @@ PR_SET_PDEATHSIG = 1
 """Of Linux: the signal that this process gets when its parent ends."""
 
 
+class LostProcessError(UserError):
+    """Another process of a training has ended, so that this one cannot go on."""
+
+
 class ParallelSettings(Settings):
     """How several processes, started by torchrun, train one model. Without effect in one process."""
 
@@ -245,7 +249,7 @@ def init_process_group() -> Iterator[Processes]:
 
     Raises:
         ConfigurationError: the group that is there cannot sum what is in the CPU's memory.
-        UserError: another process ended while this one was in the block.
+        LostProcessError: another process ended while this one was in the block.
     """
     if dist.is_initialized():
         if "gloo" not in str(dist.get_backend_config()):
@@ -306,7 +310,7 @@ def _as_one_of(processes: Processes) -> Iterator[Processes]:
     except RuntimeError as error:
         if GLOO_CONNECTION not in str(error):
             raise
-        raise UserError(
+        raise LostProcessError(
             "another process of this training has ended, and so does this one: with --max-restarts=3, torchrun starts "
             "all of them again, from the latest checkpoint"
         ) from None

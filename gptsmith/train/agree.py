@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from gptsmith.base.errors import UserError
 from gptsmith.run.checkpoint import Checkpoint, list_checkpoints
-from gptsmith.run.distributed import Processes
+from gptsmith.run.distributed import LostProcessError, Processes
 from gptsmith.run.folder import Run
 
 
@@ -35,7 +37,7 @@ def agree(begin: Callable[[], S], follow: Callable[[Run, Checkpoint | None], S],
     """What the first process has begun; the others wait for it, and follow from its run.
 
     Raises:
-        UserError: the first process cannot begin.
+        UserError: the first process cannot begin, or this one cannot follow, whose host is then named.
     """
     if processes.is_first:
         try:
@@ -50,7 +52,25 @@ def agree(begin: Callable[[], S], follow: Callable[[Run, Checkpoint | None], S],
     said = processes.broadcast(None)
     if "error" in said:
         raise UserError(said["error"])
-    run = Run.open(said["run"])
-    return follow(
-        run, next((c for c in list_checkpoints(run.checkpoints) if str(c.folder) == said["checkpoint"]), None)
-    )
+    with naming_host(processes):
+        run = Run.open(said["run"])
+        return follow(
+            run, next((c for c in list_checkpoints(run.checkpoints) if str(c.folder) == said["checkpoint"]), None)
+        )
+
+
+@contextmanager
+def naming_host(processes: Processes) -> Iterator[None]:
+    """Says of what is wrong in the block where that is, if it is not in the first process.
+
+    Raises:
+        UserError: something is wrong.
+    """
+    try:
+        yield
+    except LostProcessError:
+        raise
+    except UserError as error:
+        if processes.is_first:
+            raise
+        raise UserError(f"{socket.gethostname()} (process {processes.rank}): {error}") from None

@@ -217,7 +217,31 @@ class NewModelRequest(TimedRequest):
         return options
 
 
-class PretrainRequest(NewModelRequest):
+class ClusterRequest(TrainingRequest):
+    """The arguments of a verb that a cluster can run."""
+
+    ray: SkipJsonSchema[str | None] = not_recorded()
+    """Train on a cluster of Ray: auto, local (this machine) or HOST:PORT."""
+    workers: SkipJsonSchema[int | None] = not_recorded(gt=0)
+    """Workers of Ray: one per GPU by default, or one per host."""
+
+    @model_validator(mode="after")
+    def _several_workers_can_do_it(self) -> Self:
+        if self.ray is None:
+            if self.workers is not None:
+                raise ConfigurationError(
+                    f"--workers {self.workers} are those of a cluster of Ray: give its address too, by --ray auto, or "
+                    "--ray local for this machine"
+                )
+            return self
+        if self.private is not None:
+            raise ConfigurationError("--private trains in one process: leave --ray out")
+        if getattr(self, "trials", None) is not None:
+            raise ConfigurationError("--trials run one by one, each in one process: leave --ray out")
+        return self
+
+
+class PretrainRequest(NewModelRequest, ClusterRequest):
     """The arguments of `pretrain`."""
 
     made_by = "pretrain"
@@ -273,7 +297,7 @@ class TuningRequest(TimedRequest):
         return self
 
 
-class FinetuneRequest(TuningRequest):
+class FinetuneRequest(TuningRequest, ClusterRequest):
     """The arguments of `finetune`."""
 
     private_settings: ClassVar[Mapping[str, Any]] = {**PRIVATE_SETTINGS, **PRIVATE_TUNING_SETTINGS}

@@ -170,8 +170,14 @@ def resumed_tuning(run: Run, request: FinetuneRequest, processes: Processes, hel
 def following_tuning(
     run: Run, checkpoint: Checkpoint | None, reward: Reward | None, processes: Processes
 ) -> TuningStart:
-    """The start in a process after the first, which has written the run."""
-    return TuningStart(run, _job_of(run, run.settings(), reward, processes), checkpoint)
+    """The start in a process after the first, which has written the run.
+
+    Raises:
+        UserError: the examples here are others.
+    """
+    job = _job_of(run, run.settings(), reward, processes)
+    require_same_data(run, job.data)
+    return TuningStart(run, job, checkpoint)
 
 
 def _job_of(run: Run, table: dict[str, Any], reward: Reward | None, processes: Processes) -> FinetuningJob:

@@ -46,6 +46,10 @@ def finetune(request: FinetuneRequest) -> dict[str, Any]:
         UserError: a run, an example or a setting cannot be used; nothing is left half-written.
     """
     started = time.monotonic() if request.started is None else request.started
+    if request.ray is not None:
+        from gptsmith.cluster.training import train_on_ray
+
+        return train_on_ray(finetune, request, started)
     with (
         init_process_group() as processes,
         ExitStack() as held,

@@ -37,6 +37,10 @@ def pretrain(request: PretrainRequest) -> dict[str, Any]:
         UserError: a text, a setting or a folder cannot be used; nothing is left half-written.
     """
     started = time.monotonic() if request.started is None else request.started
+    if request.ray is not None:
+        from gptsmith.cluster.training import train_on_ray
+
+        return train_on_ray(pretrain, request, started)
     request = request.model_copy(update={"started": started})
     with init_process_group() as processes, ExitStack() as held, more_callbacks(*request.callbacks):
         if (figures := ended_before(processes) or uploaded_before(request, processes)) is not None:
