@@ -39,7 +39,7 @@ from .workflows.conftest import write_text
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))]
 ELSEWHERE = ("--lm-eval", "--ray")
-"""tests/evaluate/test_lm_eval.py runs the one: its own tasks download their data; tests/cluster/test_ray.py the other."""
+"""tests/evaluate/test_lm_eval.py runs it: its own tasks download their data. tests/cluster/test_ray.py starts Ray."""
 BASES = ("mine", "smol", "small", "large", "big", "other", "full", "books", "SmolLM2-135M", "residual_query")
 CHATS = ("my_texts-sft", "mine-sft", "smol-sft", "my_chat", "chat")
 CLASSIFIERS = ("my_texts-classification", "mine-classification", "spam")

@@ -71,23 +71,16 @@ def work(config: dict[str, Any]) -> None:
     entered = ray.get(order.mailbox.enter.remote(rank == 0))
     try:
         figures = _trained(order, rank, entered.seconds, entered.run)
+    except LostProcessError:
+        raise
     except (GptsmithError, OSError) as error:
-        # What the first one says needs no place; of another's host, the same may not be true.
-        text = (
-            one_line(error, 2000) if rank == 0 else f"{socket.gethostname()} (worker {rank}): {one_line(error, 2000)}"
-        )
-        ray.get(order.mailbox.fail.remote(text))
+        ray.get(order.mailbox.fail.remote(one_line(error, MAX_ERROR_CHARACTERS)))
         raise
     except Exception as error:
-        if rank == 0 or not _is_lost_connection(error):
-            ray.get(order.mailbox.crash.remote(one_line(error)))
+        ray.get(order.mailbox.crash.remote(f"{socket.gethostname()}: {one_line(error)}"))
         raise
     if rank == 0:
         ray.get(order.mailbox.finish.remote(figures))
-
-
-def _is_lost_connection(error: Exception) -> bool:
-    return isinstance(error, RuntimeError) and "onnection" in str(error)
 
 
 def _trained(order: Order, rank: int, seconds: float, run: str | None) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def workers_of(run: Path) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if any(os.readlink(fd).startswith(f"{run}/") for fd in (folder / "fd").iterdir()):
+            if any(str(fd.readlink()).startswith(f"{run}/") for fd in (folder / "fd").iterdir()):
                 found.append(int(folder.name))
         except OSError:
             continue
