@@ -8,6 +8,8 @@ from typing import Any
 
 MAX_RESTARTS = 3
 """Restarts in a row between which a run makes no progress."""
+SILENCE_S = 10.0
+"""After which nothing is to be expected of a worker that was training."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Mailbox:
         self._step = -1
         self._crash = ""
         self._signal = 0
+        self._heard = 0.0
 
     def _change(self, **values: Any) -> None:
         self._news = replace(self._news, **values)
@@ -75,7 +78,7 @@ class Mailbox:
         """Says that a run is trained from a step on."""
         if step > self._step:
             self._step, self._num_in_vain = step, 1
-        self._run = run
+        self._run, self._heard = run, time.monotonic()
         self._change(is_training=True)
 
     def say(self, text: str) -> None:
@@ -97,12 +100,15 @@ class Mailbox:
     def news(self) -> News:
         """What has happened."""
         news, self._news = self._news, replace(self._news, text="")
-        return news
+        is_alive = time.monotonic() - self._heard < SILENCE_S
+        return replace(news, is_training=news.is_training and is_alive)
 
     def stop(self, number: int) -> None:
         """Asks the workers to save and stop, as after the signal of this number."""
         self._signal = number
 
     def signal(self) -> int:
-        """The number of the signal after which they are to stop, or 0."""
+        """The number of the signal after which they are to stop, or 0. The first worker asks for it twice a second while
+        it trains."""
+        self._heard = time.monotonic()
         return self._signal

@@ -117,12 +117,15 @@ def test_a_killed_worker_comes_back_and_ctrl_c_saves(hosts: Hosts, unbroken: Pat
         [*command, "--json"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     run = tmp_path / "run"
-    reaches(run, 2, lambda: process.poll() is None)
-    (worker,) = workers_of(run)
-    os.kill(worker, signal.SIGKILL)
-    reaches(run, 5, lambda: process.poll() is None)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=200)
+    try:
+        reaches(run, 2, lambda: process.poll() is None)
+        (worker,) = workers_of(run)
+        os.kill(worker, signal.SIGKILL)
+        reaches(run, 5, lambda: process.poll() is None)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=200)
+    finally:
+        process.kill()
     assert process.returncode == 130, err
     figures = json.loads(out)
     assert (figures["status"], figures["signal"]) == ("stopped", "SIGINT")
