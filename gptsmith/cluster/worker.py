@@ -24,7 +24,8 @@ from gptsmith.run.folder import Run
 from gptsmith.train.agree import naming_host
 from gptsmith.train.callbacks import more_callbacks
 from gptsmith.train.callbacks.signals import StopOnSignal
-from gptsmith.train.trainer import Callback, Trainer, resumed_with
+from gptsmith.train.resume import resumed_with
+from gptsmith.train.trainer import Callback, Trainer
 from gptsmith.version import __version__
 
 LISTEN_EVERY_S = 0.5

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,24 @@ from gptsmith.run.checkpoint import Checkpoint
 from gptsmith.run.folder import DATA, RESULT, SETTINGS, Run, require_free
 from gptsmith.store.objects import is_remote
 from gptsmith.train.request import TrainingRequest
+
+
+_resume_options: ContextVar[tuple[str, ...]] = ContextVar("resume_options", default=())
+
+
+@contextmanager
+def resumed_with(options: tuple[str, ...]) -> Iterator[None]:
+    """Shows these options with every command that resumes a run which is trained in the block."""
+    token = _resume_options.set(options)
+    try:
+        yield
+    finally:
+        _resume_options.reset(token)
+
+
+def resume_options() -> tuple[str, ...]:
+    """What `--resume` needs beside it, so that the run continues as it was trained."""
+    return _resume_options.get()
 
 
 def is_resumable(folder: Path, request: TrainingRequest) -> bool:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from contextvars import ContextVar
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,22 +29,11 @@ from gptsmith.run.train_state import TrainState
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset, Score
 from gptsmith.train.optimizers import Optimizer
+from gptsmith.train.resume import resume_options
 from gptsmith.train.run_settings import TrainingSettings
 from gptsmith.train.schedule import lr_multiplier
 from gptsmith.train.stability import ACCEPTED, Judgement, judge
 from gptsmith.train.step import StepOutOfMemoryError, StepResult, train_step
-
-_resume_options: ContextVar[tuple[str, ...]] = ContextVar("resume_options", default=())
-
-
-@contextmanager
-def resumed_with(options: tuple[str, ...]) -> Iterator[None]:
-    """Shows these options with every command that resumes a run which is trained in the block."""
-    token = _resume_options.set(options)
-    try:
-        yield
-    finally:
-        _resume_options.reset(token)
 
 
 class Callback:
@@ -316,7 +304,7 @@ class Trainer:
     @property
     def resume_command(self) -> str:
         """The command that resumes the run."""
-        return shell_command(self.settings.made_by, "--resume", self.run.place, *_resume_options.get())
+        return shell_command(self.settings.made_by, "--resume", self.run.place, *resume_options())
 
 
 def randomness_name(rank: int) -> str:
