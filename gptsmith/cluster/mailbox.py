@@ -108,7 +108,6 @@ class Mailbox:
         self._signal = number
 
     def signal(self) -> int:
-        """The number of the signal after which they are to stop, or 0. The first worker asks for it twice a second while
-        it trains."""
+        """The number of the signal after which they are to stop, or 0. The first worker asks for it while it trains."""
         self._heard = time.monotonic()
         return self._signal

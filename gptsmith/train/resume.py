@@ -16,7 +16,6 @@ from gptsmith.run.folder import DATA, RESULT, SETTINGS, Run, require_free
 from gptsmith.store.objects import is_remote
 from gptsmith.train.request import TrainingRequest
 
-
 _resume_options: ContextVar[tuple[str, ...]] = ContextVar("resume_options", default=())
 
 
