@@ -185,7 +185,7 @@ class NewModelRequest(TimedRequest):
     """The arguments of a verb that trains a new model, or plans to."""
 
     preset: str = "smith"
-    """Shape of the model: smith, gpt1, gpt2, ..., gpt3-175b."""
+    """Shape: smith, gpt1, gpt2, ..., gpt3-175b."""
     params: Count | None = None
     """Number of parameters of the model's blocks, such as 3M."""
     tokenizer: PathText | None = None
@@ -251,7 +251,7 @@ class PretrainRequest(NewModelRequest, ClusterRequest):
     target_loss: float | None = None
     """Stop at this validation loss, in nats per token."""
     out: SkipJsonSchema[PathText | None] = not_recorded()
-    """The new run folder. By default runs/NAME, named after the first source."""
+    """The new run folder. By default runs/NAME, after the first source."""
     resume: SkipJsonSchema[PathText | None] = not_recorded()
     """The run to resume; --tokens and --target-loss can extend it."""
     callbacks: SkipJsonSchema[Sequence[Any]] = not_recorded(())
