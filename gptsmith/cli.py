@@ -174,6 +174,7 @@ def _run_verb() -> None:
     from gptsmith.base.console import harmless, outlive_readers
     from gptsmith.base.errors import GptsmithError
     from gptsmith.base.interrupts import EXIT_CODE, STOPPING, answered_at_once
+    from gptsmith.base.progress import tell_problem
 
     outlive_readers()
     is_first, is_alone = (os.environ.get(name, alone) == alone for name, alone in (("RANK", "0"), ("WORLD_SIZE", "1")))
@@ -181,6 +182,7 @@ def _run_verb() -> None:
         with answered_at_once(STOPPING if is_first else None, exits=is_alone):
             app(prog_name="gptsmith")
     except GptsmithError as error:
+        tell_problem(error)
         print(f"gptsmith: {harmless(' '.join(str(error).split()))}", file=sys.stderr)
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:

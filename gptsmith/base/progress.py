@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gptsmith.base.json_text import json_text
+from gptsmith.base.notices import notice_of
 
 PROGRESS_FILE = "GPTSMITH_PROGRESS"
 """The variable that names the file. Its fields: words, fraction (of 1), figures, seconds_left (or null)."""
@@ -50,6 +51,15 @@ class ProgressFile:
         if fraction <= before or now - begun < 1:
             return None
         return round((now - begun) * (1 - fraction) / (fraction - before), 1)
+
+
+def tell_problem(error: Exception) -> None:
+    """Writes why the work ended into the file that the environment names: `problem`, with the code and the values of
+    what it says. Nothing of an error that has none."""
+    path, problem = os.environ.get(PROGRESS_FILE), notice_of(error)
+    if path and problem is not None:
+        with suppress(OSError):
+            Path(path).write_text(json_text({"problem": problem}), encoding="utf-8")
 
 
 def progress_file(words: str) -> ProgressFile | None:

@@ -46,6 +46,7 @@ def plan(request: PlanRequest, json: Json = False) -> None:
         return
     files = {name: figures.pop(name, {}) for name in ("skipped", "remarks")}
     advice, ways = figures.pop("advice", []), figures.pop("ways", [])
+    figures.pop("notices", None)
     console.show_figures("the plan", figures)
     if ways:
         print_table(WAY_COLUMNS, [_row_of(way) for way in ways])

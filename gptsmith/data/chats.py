@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import DataError, did_you_mean
+from gptsmith.base.notices import Notice
 from gptsmith.data.exports import CHAT, ChatExport, chat_records
 from gptsmith.data.readers import Record
 
@@ -54,9 +55,16 @@ def with_roles(path: Path, records: Iterable[Record], me: str | None, names: Cou
     of_file = Counter(turn["name"] for chat in chats for turn in chat.fields[CHAT])
     names.update(of_file)
     if chats and me is None:
+        example = of_file.most_common(1)[0][0]
         raise DataError(
-            f"{path} is a chat of {shown_names(of_file)}: name the one whom the model is to answer as, for example "
-            f"{shlex.join(['--me', of_file.most_common(1)[0][0]])}; for the texts alone, add --objective next_token"
+            Notice(
+                f"{path} is a chat of {shown_names(of_file)}: name the one whom the model is to answer as, for example "
+                f"{shlex.join(['--me', example])}; for the texts alone, add --objective next_token",
+                "chat_of_people",
+                file=str(path),
+                names=shown_names(of_file),
+                example=example,
+            )
         )
     for chat in chats:
         messages = _messages(chat.fields[CHAT], str(me), has_several_others=len(of_file) > 2)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from gptsmith.base.errors import DataError
+from gptsmith.base.notices import Notice
 from gptsmith.data.encodings import text_encoding
 from gptsmith.data.readers import Chunk, ReadSettings, SourceFile
 from gptsmith.data.signatures import kind_of_binary, looks_like_utf16
@@ -141,9 +142,15 @@ def _blocks(file: SourceFile, settings: ReadSettings, declared: str | None) -> I
             except UnicodeDecodeError as error:
                 offset = position + error.start
                 raise DataError(
-                    f"{file.path}: byte {offset} is not {_readable(encoding)} (0x{error.object[error.start]:02x}); "
-                    "name the file's encoding, for example --encoding cp1252, or read such bytes as U+FFFD with "
-                    "--encoding-errors replace"
+                    Notice(
+                        f"{file.path}: byte {offset} is not {_readable(encoding)} (0x{error.object[error.start]:02x}); "
+                        "name the file's encoding, for example --encoding cp1252, or read such bytes as U+FFFD with "
+                        "--encoding-errors replace",
+                        "encoding",
+                        file=str(file.path),
+                        place=offset,
+                        encoding=_readable(encoding),
+                    )
                 ) from None
             num_replaced += _replaced.count - before
             end = position + pending + len(data) - len(decoder.getstate()[0])

@@ -13,6 +13,7 @@ from typing import Any
 from gptsmith.base.console import meter
 from gptsmith.base.errors import DataError, UserError
 from gptsmith.base.json_text import json_text
+from gptsmith.base.notices import Notice
 from gptsmith.data.care.cleaning import Cleaning
 from gptsmith.data.chats import require_messages_of, with_roles
 from gptsmith.data.discover import discover, readers_by_extension
@@ -246,8 +247,12 @@ def require_records(sources: Iterable[str | Path], settings: ReadSettings) -> No
     for candidate in discover(sources).candidates:
         if candidate.named and not candidate.reader.has_records(candidate.file, settings):
             raise DataError(
-                f"{candidate.file.path} holds no records, so that no examples can be made of it: leave it out, or "
-                "train on texts alone with --objective next_token"
+                Notice(
+                    f"{candidate.file.path} holds no records, so that no examples can be made of it: leave it out, or "
+                    "train on texts alone with --objective next_token",
+                    "no_records",
+                    file=str(candidate.file.path),
+                )
             )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.errors import DataError
+from gptsmith.base.notices import Notice
 from gptsmith.data.fields import NOTHING, PROSE, WORDS, field_kind, plain_fields, plain_name
 from gptsmith.data.records import field_named, shown, text_candidates
 
@@ -96,13 +97,24 @@ def _label(
         return None
     if len(usual) > 1:
         raise DataError(
-            f"{path} has several fields that can be the label: {', '.join(usual)}; "
-            f"name one with --set examples.label_field={usual[0]}, or {ALONE}"
+            Notice(
+                f"{path} has several fields that can be the label: {', '.join(usual)}; "
+                f"name one with --set examples.label_field={usual[0]}, or {ALONE}",
+                "label_which",
+                file=str(path),
+                fields=", ".join(usual),
+                example=usual[0],
+            )
         )
     if (problem := _no_labels(usual[0], samples)) is not None:
         raise DataError(
-            f"{path}: the field {usual[0]} holds {problem}, not a few labels; if it is the answer to the text, name "
-            f"them response and prompt; if it is a label, say --set examples.label_field={usual[0]}; {ALONE}"
+            Notice(
+                f"{path}: the field {usual[0]} holds {problem}, not a few labels; if it is the answer to the text, "
+                f"name them response and prompt; if it is a label, say --set examples.label_field={usual[0]}; {ALONE}",
+                "label_values",
+                file=str(path),
+                field=usual[0],
+            )
         )
     return usual[0]
 
@@ -141,7 +153,14 @@ def _text(path: Path, samples: Sequence[Mapping[str, Any]], names: Sequence[str]
         return candidates[0]
     problem = f"several fields of text: {shown(candidates)}" if candidates else "no field that looks like text"
     listed = shown(f"{name} ({kinds[name]})" if kinds[name] != NOTHING else name for name in names)
-    raise DataError(f"{path} has {problem} (fields: {listed}); name one with --set data.text_field=NAME")
+    raise DataError(
+        Notice(
+            f"{path} has {problem} (fields: {listed}); name one with --set data.text_field=NAME",
+            "text_which",
+            file=str(path),
+            fields=listed,
+        )
+    )
 
 
 def _is_form_of_several(plain_names: Any) -> bool:
@@ -167,8 +186,14 @@ def _refuse_labels_of_another_name(
     distinct = len({str(sample.get(others[0])) for sample in samples})
     if len(samples) >= FEWEST_SAMPLES and distinct > 1 and _no_labels(others[0], samples) is None:
         raise DataError(
-            f"{path} has texts in the field {texts[0]}, and {others[0]} looks like their label ({distinct} different "
-            f"values): for a classifier, add --set examples.label_field={others[0]}; {ALONE}"
+            Notice(
+                f"{path} has texts in the field {texts[0]}, and {others[0]} looks like their label ({distinct} "
+                f"different values): for a classifier, add --set examples.label_field={others[0]}; {ALONE}",
+                "label_unusual",
+                file=str(path),
+                text=texts[0],
+                field=others[0],
+            )
         )
 
 

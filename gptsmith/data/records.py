@@ -9,6 +9,7 @@ from typing import Any
 
 from gptsmith.base.errors import DataError
 from gptsmith.base.json_reader import MAX_DEPTH
+from gptsmith.base.notices import Notice
 from gptsmith.data.fields import NOTHING, PROSE, WORDS, field_kind, is_named_like_text, plain_name
 from gptsmith.data.readers import Chunk, Record
 
@@ -133,8 +134,13 @@ def chosen_fields(path: Path, samples: Sequence[Mapping[str, Any]], text_field: 
     if not candidates:
         listed = shown(f"{name} ({kinds[name]})" if kinds[name] != NOTHING else name for name in names)
         raise DataError(
-            f"{path} has no field that looks like text (fields: {listed or 'none'}); "
-            "name the one to train on with --set data.text_field=NAME"
+            Notice(
+                f"{path} has no field that looks like text (fields: {listed or 'none'}); "
+                "name the one to train on with --set data.text_field=NAME",
+                "text_which",
+                file=str(path),
+                fields=listed or "none",
+            )
         )
     return (max(candidates, key=lengths.__getitem__),)
 

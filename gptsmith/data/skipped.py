@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gptsmith.base.errors import DataError, UserError
+from gptsmith.base.notices import placed
 
 PLACES_KEPT = 20
 """Per reason."""
@@ -81,5 +82,5 @@ class Skipping:
             yield
         except UserError as error:
             if not self.skip_bad:
-                raise DataError(f"{place}: {error}") from None
+                raise DataError(placed(place, error)) from None
             self.skipped.add(place, str(error))

@@ -11,6 +11,7 @@ import numpy as np
 
 from gptsmith.base.errors import DataError
 from gptsmith.base.files import readable_bytes
+from gptsmith.base.notices import Notice
 from gptsmith.data.care.near_duplicates import groups_of
 from gptsmith.data.corpus import Corpus
 from gptsmith.data.deduplication import not_among
@@ -224,9 +225,13 @@ def _by_files(train: Split, validation: Corpus) -> Splits:
 def _require_enough(splits: Splits, num_bytes: int, settings: DataSettings) -> None:
     if splits.train.num_bytes < MIN_TRAINING_BYTES:
         raise DataError(
-            f"{readable_bytes(num_bytes)} of text leave {readable_bytes(splits.train.num_bytes)} to work on; at "
-            f"least {readable_bytes(MIN_TRAINING_BYTES)} are needed: name more sources"
-            + (f"; {WAYS_OUT}" if splits.validation is not None and splits.by != "files" else "")
+            Notice(
+                f"{readable_bytes(num_bytes)} of text leave {readable_bytes(splits.train.num_bytes)} to work on; at "
+                f"least {readable_bytes(MIN_TRAINING_BYTES)} are needed: name more sources"
+                + (f"; {WAYS_OUT}" if splits.validation is not None and splits.by != "files" else ""),
+                "little_text",
+                size_bytes=num_bytes,
+            )
         )
     if splits.validation is None or splits.validation.num_bytes >= MIN_VALIDATION_BYTES:
         return
@@ -241,6 +246,10 @@ def _require_enough(splits: Splits, num_bytes: int, settings: DataSettings) -> N
         raise DataError(f"the validation files have {held_back}{dropped}; {needed}: name files with more new text")
     enough = readable_bytes(MIN_VALIDATION_BYTES / settings.validation_fraction)
     raise DataError(
-        f"{readable_bytes(num_bytes)} of text with data.validation_fraction={settings.validation_fraction:g} leave "
-        f"{held_back}; {needed}, so about {enough} of text: name more sources; {WAYS_OUT}"
+        Notice(
+            f"{readable_bytes(num_bytes)} of text with data.validation_fraction={settings.validation_fraction:g} leave "
+            f"{held_back}; {needed}, so about {enough} of text: name more sources; {WAYS_OUT}",
+            "little_text",
+            size_bytes=num_bytes,
+        )
     )

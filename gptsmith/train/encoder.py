@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.notices import Notice
 from gptsmith.text.chat_template import ChatTemplate, Encoded, Message, Tool
 from gptsmith.text.context import FittedPrompt, fit_messages
 from gptsmith.text.tokenizer import TURN_END, TURN_START, Tokenizer
@@ -85,9 +86,14 @@ class Encoder:
         fitted = fit_messages([dict(message) for message in messages], longest, self.context_length)
         if len(fitted.token_ids) > self.context_length:
             raise UserError(
-                f"{len(fitted.token_ids)} tokens of the last question and its answer do not fit in the context of "
-                f"{self.context_length}, so that the answer would be cut off: shorten it, or skip such examples with "
-                "--skip-bad"
+                Notice(
+                    f"{len(fitted.token_ids)} tokens of the last question and its answer do not fit in the context of "
+                    f"{self.context_length}, so that the answer would be cut off: shorten it, or skip such examples "
+                    "with --skip-bad",
+                    "example_too_long",
+                    num_tokens=len(fitted.token_ids),
+                    context=self.context_length,
+                )
             )
         num_kept = len(messages) - fitted.num_omitted
         return FittedConversation(encoded[num_kept], fitted.num_omitted)

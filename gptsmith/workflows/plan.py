@@ -9,6 +9,7 @@ from typing import Any
 from gptsmith.base.console import note
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.layers import layered
+from gptsmith.base.notices import notice_of
 from gptsmith.base.settings import merged
 from gptsmith.base.verbs import verb
 from gptsmith.convert.open import is_model
@@ -52,13 +53,13 @@ def plan(request: PlanRequest) -> dict[str, Any]:
         Of a fine-tuning: seconds, objective, num_steps, epochs, examples_seen_fraction, num_tokens, tokens_per_step,
         tokens_per_second, seconds_per_step, batch_size, micro_batch_size, gradient_checkpointing, context_length,
         lora_rank, num_parameters, num_trained_parameters, peak_memory_bytes; num_left_out and redacted as above;
-        advice, a list of sentences.
+        advice, a list of sentences, and notices, the same for programs: code and values of each, or None.
 
         Of a private training, from whose data nothing is measured: epsilon, delta, noise_multiplier, clip_norm,
         sampling_rate, num_steps, unit, num_units, batch_size, num_trained_parameters, noise_to_signal (the noise over
         the largest possible sum of clipped gradients); of a fine-tuning on conversations or plain text seconds (without
         evaluations), seconds_per_step, tokens_per_second and peak_memory_bytes, by made-up examples of the mean length;
-        and advice.
+        advice and notices.
 
     Raises:
         UserError: a text or a setting cannot be used, or the time is too short to train anything.
@@ -75,7 +76,7 @@ def plan(request: PlanRequest) -> dict[str, Any]:
     if resolved.settings.train.private.is_on:
         settings, model = resolved.settings, meta_model(resolved.settings.model)
         figures, advice = private_outlook(settings, len(resolved.data.train.documents), DocumentUnits.name, model)
-        return {**figures, **_taken_out(resolved.data.summary), "advice": advice}
+        return {**figures, **_taken_out(resolved.data.summary), **_advice(advice)}
     shape, predicted = resolved.settings.model, resolved.predicted
     return {
         **predicted,
@@ -122,8 +123,13 @@ def _tuning_plan(request: PlanRequest) -> dict[str, Any]:
                 figures |= private_pace(job.model, job.settings.train, units.tokens_per_sample)
         else:
             planned = plan_finetuning(job, table.get("train", {}), started)
-            figures, advice = planned.predicted, planned.advice
-    return {**figures, **_taken_out(job.data), "advice": [*job.found(), *advice]}
+            figures, advice = planned.predicted, [*planned.advice]
+    return {**figures, **_taken_out(job.data), **_advice([*job.found(), *advice])}
+
+
+def _advice(sentences: list[str]) -> dict[str, Any]:
+    """Sentences, and what each says for programs with words of their own: its code and values, or None."""
+    return {"advice": sentences, "notices": [notice_of(sentence) for sentence in sentences]}
 
 
 def _taken_out(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,3 +49,14 @@ def test_a_verb_tells_it(tmp_path: Path) -> None:
     env = {**os.environ, PROGRESS_FILE: str(path), "GPTSMITH_CACHE": str(tmp_path / "cache")}
     subprocess.run(command, env=env, check=True, capture_output=True)
     assert 0 <= read_json(path)["fraction"] <= 1
+
+
+def test_a_command_that_fails_says_why_as_a_code(tmp_path: Path) -> None:
+    path, text = tmp_path / "progress.json", tmp_path / "latin.txt"
+    text.write_bytes("déjà vu. ".encode("latin-1") * 400)
+    command = [sys.executable, "-m", "gptsmith", "plan", str(text), "--minutes", "1", "--encoding", "utf-8"]
+    failed = subprocess.run(command, env={**os.environ, PROGRESS_FILE: str(path)}, capture_output=True, check=False)
+    assert failed.returncode == 2
+    problem = read_json(path)["problem"]
+    assert problem["code"] == "encoding"
+    assert problem["values"] == {"file": str(text), "place": 1, "encoding": "UTF-8"}

@@ -12,6 +12,7 @@ import numpy as np
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_table, write_json
 from gptsmith.base.hints import shell_command
+from gptsmith.base.notices import Notice
 from gptsmith.base.versions import source_sha256
 from gptsmith.data.care import finders as finders_package
 from gptsmith.data.care.finders import KINDS
@@ -58,7 +59,8 @@ class BriefAudit:
         found = ", ".join([*([f"secrets {secrets:,}"] if secrets else []), *others])
         part = " (only a part was looked at)" if self.is_part else ""
         where = f"in {self.num_found:,} of {self.num_read:,} {noun}{part}"
-        return [f"found {where}: {found}; {shell_command('audit', 'TEXT')} lists them"]
+        text = f"found {where}: {found}; {shell_command('audit', 'TEXT')} lists them"
+        return [Notice(text, "found", num_found=self.num_found, num_read=self.num_read, kinds=self.counts)]
 
 
 def of_corpus(corpus: Corpus) -> BriefAudit:

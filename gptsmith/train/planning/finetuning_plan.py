@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from gptsmith.base.errors import UserError
-from gptsmith.base.files import readable_bytes
 from gptsmith.base.machine import free_memory_bytes, memory_bytes, peak_memory_bytes
+from gptsmith.base.notices import Notice
 from gptsmith.base.settings import merged
 from gptsmith.model.gpt import GPT
 from gptsmith.train.datasets.base import Dataset
 from gptsmith.train.finetuning import FinetuningJob
 from gptsmith.train.finetuning_defaults import NUM_EVALUATIONS, step_table
 from gptsmith.train.optimizers import trained_parameters
+from gptsmith.train.planning.finetuning_advice import on_checkpointing, on_evaluations, on_time, too_large
 from gptsmith.train.planning.measured_step import MeasuredStep, kept_bytes, measure_step
 from gptsmith.train.planning.memory import MEMORY_SHARE, TuningMemory, head_bytes, program_bytes, samples_per_pass
 from gptsmith.train.planning.time_budget import CLOSING_S
@@ -28,7 +29,6 @@ STEPS_WANTED, LEAST_STEPS = 32, 8
 EVALUATION_SHARE, LEAST_EVALUATION_TOKENS = 0.1, 1024
 """The share of a time that evaluations during training may take, and the tokens that each has at least."""
 LARGE_CLOSING_SHARE = 0.25
-LEAST_CONTEXT = 64
 WRITTEN_BYTES_PER_S = 3e8
 """Of the last checkpoint."""
 
@@ -63,7 +63,7 @@ class FinetuningPlan:
 
     job: FinetuningJob
     predicted: dict[str, Any]
-    advice: list[str]
+    advice: list[Notice]
     closing_s: float
     max_steps: int
 
@@ -104,11 +104,7 @@ def plan_finetuning(job: FinetuningJob, given: Mapping[str, Any], started: float
         left_s = minutes * 60 - elapsed_s - closing_s - validation_s
         changes |= _timed(job, given, measured, left_s, minutes, elapsed_s)
         if closing_s + validation_s > LARGE_CLOSING_SHARE * minutes * 60:
-            advice.append(
-                f"the evaluations at the end take {(closing_s + validation_s) / 60:.1f} of the {minutes:g} minutes: "
-                "smaller splits, such as --set examples.validation_fraction=0.02 --set examples.test_fraction=0.02, "
-                "leave more for training"
-            )
+            advice.append(on_evaluations(minutes, (closing_s + validation_s) / 60))
     job = _changed(job, changes, given)
     train = job.settings.train
     evaluations_s = _num_evaluations(train.num_steps, train.evaluate_every_steps) * _evaluation_s(
@@ -121,7 +117,7 @@ def plan_finetuning(job: FinetuningJob, given: Mapping[str, Any], started: float
         **_figures(job, measured),
         "peak_memory_bytes": max(peak_bytes, peak_memory_bytes() or 0),
     }
-    advice += _advice_on_time(job, predicted, max_steps)
+    advice += on_time(job.settings.request.minutes, predicted, max_steps)
     return FinetuningPlan(job, predicted, advice, closing_s, max_steps)
 
 
@@ -151,7 +147,7 @@ def _figures(job: FinetuningJob, measured: MeasuredStep) -> dict[str, Any]:
     }
 
 
-def _fitted(job: FinetuningJob, given: Mapping[str, Any]) -> tuple[int, bool, int, list[str]]:
+def _fitted(job: FinetuningJob, given: Mapping[str, Any]) -> tuple[int, bool, int, list[Notice]]:
     """The micro-batch and the gradient checkpointing that fit, the peak memory with them, and what is said of it.
 
     Raises:
@@ -170,12 +166,10 @@ def _fitted(job: FinetuningJob, given: Mapping[str, Any]) -> tuple[int, bool, in
         if size is None or ("micro_batch_size" in given and size != wanted):
             continue
         is_news = checkpointing and len(ways) > 1
-        advice = [
-            f"gradient checkpointing is on, because {readable_bytes(limit)} of memory would not suffice without it: a "
-            "step takes about a third longer, with the same result"
-        ]
-        return size, checkpointing, memory.peak_bytes(size), advice if is_news else []
-    raise TooLittleMemoryError(_too_large(job, memory, limit), memory.peak_bytes(1), limit)
+        return size, checkpointing, memory.peak_bytes(size), [on_checkpointing(limit)] if is_news else []
+    raise TooLittleMemoryError(
+        too_large(job.settings.request, job.model.config, memory, limit), memory.peak_bytes(1), limit
+    )
 
 
 def _memory(job: FinetuningJob, free: float) -> TuningMemory:
@@ -189,22 +183,6 @@ def _memory(job: FinetuningJob, free: float) -> TuningMemory:
         program_bytes=program_bytes(model.dtype, model.device),
         kept=kept_bytes(model, job.dataset, train, free),
         longest_sample=job.dataset.longest_sample,
-    )
-
-
-def _too_large(job: FinetuningJob, memory: TuningMemory, limit: float) -> str:
-    """What is needed, and the nearest settings that fit."""
-    request, config = job.settings.request, job.model.config
-    ways: list[str] = []
-    if request.lora is None and replace(memory, num_trained=0).peak_bytes(1) <= limit:
-        ways.append("--lora 8")
-    context = memory.longest_fitting(limit)
-    if LEAST_CONTEXT <= context < min(config.context_length, memory.longest_sample):
-        ways.append(f"--context-length {context}")
-    change = f"give {' or '.join(ways)}" if ways else "take a smaller model, or a machine with more memory"
-    return (
-        f"tuning {request.base} so takes {readable_bytes(memory.peak_bytes(1))} of memory at the least, and "
-        f"{readable_bytes(limit)} can be had here: {change}"
     )
 
 
@@ -238,8 +216,13 @@ def _timed(
         needed_s = minutes * 60 - steps_s + least * measured.step_s(batch_size)
         needed_minutes = math.ceil(needed_s / 6) / 10
         raise TooLittleTimeError(
-            f"--minutes {minutes:g} is too short to tune {job.settings.request.base} on this data here: about "
-            f"{needed_minutes:g} is the least that works",
+            Notice(
+                f"--minutes {minutes:g} is too short to tune {job.settings.request.base} on this data here: about "
+                f"{needed_minutes:g} is the least that works",
+                "too_short",
+                minutes=minutes,
+                needed_minutes=needed_minutes,
+            ),
             needed_minutes,
         )
     return {"batch_size": batch_size, "evaluation_tokens": evaluation_tokens, **step_table(num_steps)}
@@ -284,17 +267,3 @@ def _closing_s(job: FinetuningJob, measured: MeasuredStep) -> float:
 
 def _num_trained(model: GPT) -> int:
     return sum(parameter.numel() for parameter in trained_parameters(model).values())
-
-
-def _advice_on_time(job: FinetuningJob, predicted: Mapping[str, Any], max_steps: int) -> Iterator[str]:
-    minutes = job.settings.request.minutes
-    if minutes is None:
-        return
-    if predicted["num_steps"] >= max_steps:
-        if predicted["seconds"] < 0.9 * minutes * 60:
-            yield (
-                f"{minutes:g} minutes are more than is useful: {predicted['epochs']:.3g} epochs take "
-                f"{predicted['seconds'] / 60:.1f}, and training ends then (--epochs N trains longer)"
-            )
-    elif predicted["epochs"] < 1:
-        yield f"{minutes:g} minutes are less than one epoch: {predicted['epochs']:.0%} of the examples are seen"

@@ -13,6 +13,7 @@ import torch
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes
 from gptsmith.base.hints import shell_command
+from gptsmith.base.notices import Notice
 from gptsmith.convert.serving_memory import ServingMemory, kept_in_memory, nearest
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_dtype
@@ -185,15 +186,20 @@ def require_tuning_memory(config: GPTConfig, memory: ModelMemory) -> None:
     if (needed := least(config)) <= limit:
         return
     base = memory.usual_shape
-    ways = f"end other programs, or tune a smaller model than {place}"
+    ways, code = f"end other programs, or tune a smaller model than {place}", "memory"
     if not config.linear.has_adapters and (with_lora := least(adapted(base, base.linear))) <= limit:
-        ways = f"give --lora {RANK}, with which it takes {readable_bytes(with_lora)}"
+        ways, code = f"give --lora {RANK}, with which it takes {readable_bytes(with_lora)}", "memory_lora"
     elif base.linear.kind == "dense" and (over_int8 := least(adapted(base, Int8LinearSettings()))) <= limit:
         command = shell_command("compress", place, "--to", "int8")
         ways = f"quantize it first ({command}), and tune that with --lora {RANK}: it takes {readable_bytes(over_int8)}"
     raise UserError(
-        f"tuning {place} so takes {readable_bytes(needed)} of memory at the least, and {readable_bytes(limit)} can be "
-        f"had here: {ways}"
+        Notice(
+            f"tuning {place} so takes {readable_bytes(needed)} of memory at the least, and {readable_bytes(limit)} can "
+            f"be had here: {ways}",
+            code,
+            needed_bytes=needed,
+            limit_bytes=limit,
+        )
     )
 
 

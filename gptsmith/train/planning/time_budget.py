@@ -9,6 +9,7 @@ import torch
 from gptsmith.base.errors import UserError
 from gptsmith.base.files import readable_bytes
 from gptsmith.base.machine import memory_bytes, peak_memory_bytes
+from gptsmith.base.notices import Notice
 from gptsmith.data.prepare import PreparedData
 from gptsmith.data.shards import TokenStream
 from gptsmith.model import attention
@@ -103,7 +104,13 @@ def plan_minutes(
     except TooShortError as error:
         needed = (minutes * 60 + error.missing_seconds) / 60
         raise UserError(
-            f"--minutes {minutes:g} is too short to train on this text here: about {needed:.2g} is the least that works"
+            Notice(
+                f"--minutes {minutes:g} is too short to train on this text here: about {needed:.2g} is the least that "
+                "works",
+                "too_short",
+                minutes=minutes,
+                needed_minutes=float(f"{needed:.2g}"),
+            )
         ) from None
     config = GPTConfig.parse({**base, **plan.model})
     per_token = seconds_per_token(config)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from gptsmith.base.hints import shell_command
+from gptsmith.base.notices import Notice
 from gptsmith.train.optimizers import trained_parameters
 from gptsmith.train.private.claim import claim
 from gptsmith.train.run_settings import TrainingSettings
@@ -53,7 +54,9 @@ def private_advice(figures: Mapping[str, Any], fewer_weights: Sequence[str] = ()
     so = "there is no hope to learn anything" if ratio > HOPELESS else "expect less than without --private"
     enough = figures["num_units"] * ratio / LOUD
     more = f"about {float(f'{enough:.1g}'):,.0f} {unit}s instead of {figures['num_units']:,}"
-    return [f"{loud}: {so}. Better: {'; '.join([*fewer_weights, more, 'a larger epsilon'])}"]
+    text = f"{loud}: {so}. Better: {'; '.join([*fewer_weights, more, 'a larger epsilon'])}"
+    ratio = float(f"{ratio:.2g}")
+    return [Notice(text, "noise", ratio=ratio, count=figures["num_units"], enough=float(f"{enough:.1g}"))]
 
 
 def _fewer_weights(settings: TrainingSettings) -> list[str]:

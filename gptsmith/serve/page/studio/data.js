@@ -5,6 +5,7 @@ import { showCollection } from "./data_collection.js";
 import { askLine, tried } from "./dialogs.js";
 import { dropZone } from "./data_drop.js";
 import { begin } from "./data_upload.js";
+import { inTheseWords } from "./said.js";
 
 export async function show(place, studio) {
   if (studio.about[0]) await showCollection(place, studio);
@@ -43,7 +44,7 @@ function card(collection, { t }) {
   return el("li", {}, el("a.card.collection", { href: `#/data/${encodeURIComponent(collection.name)}` },
     el("h2", { dir: "auto" }, collection.name),
     el("p.soft", {}, figures.join(" · ")),
-    collection.problems.map((problem) => el("p.problem", { dir: "auto" }, icon("alert"), problem))));
+    collection.problems.map((problem) => el("p.problem", { dir: "auto" }, icon("alert"), inTheseWords(t, problem)))));
 }
 
 /** A name that no other collection has. */

@@ -7,6 +7,7 @@ import { ACTIVE, progressWords } from "./jobs_list.js";
 import { NUM_SHOWN, pager } from "./pager.js";
 import { progressBar } from "./progress.js";
 import { number } from "./words.js";
+import { said } from "./said.js";
 
 export async function showFindings(place, collection, studio, onChange, offset = 0) {
   const { api, t, about: [name, , kind = ""] } = studio;
@@ -90,7 +91,7 @@ export async function showFindings(place, collection, studio, onChange, offset =
 function invitation(now, begin, { t }) {
   return [
     el("p", {}, t("data.audit_about")),
-    now.message && el("p.problem", { role: "alert", dir: "auto" }, icon("alert"), now.message),
+    now.message && el("p.problem", { role: "alert", dir: "auto" }, icon("alert"), said(t, now.message, now.notice)),
     el("div.row", {}, el("button.primary", { type: "button", onclick: begin }, t("data.audit"))),
   ];
 }

@@ -2,6 +2,7 @@
 
 import { el, fill, icon } from "../element.js";
 import { tried } from "./dialogs.js";
+import { said } from "./said.js";
 
 const BUSY = new Set(["waiting", "running", "stopping"]);
 const USUAL_LIMIT = 100;
@@ -49,7 +50,7 @@ export async function showPairs(place, collection, studio) {
     fill(body,
       news.made && el("p", {}, t("data.pairs_made", { pairs: news.num_pairs, passages: news.num_passages }), " ",
         el("a", { href: `#/data/${encodeURIComponent(news.made)}/documents` }, el("bdi", {}, news.made))),
-      news.state === "failed" && el("p.problem", { role: "alert", dir: "auto" }, icon("alert"), news.message),
+      news.state === "failed" && el("p.problem", { role: "alert", dir: "auto" }, icon("alert"), said(t, news.message, news.notice)),
       able.length
         ? el("form", { onsubmit: (event) => { event.preventDefault(); begin(); } },
           el("div.row", {}, el("label", {}, t("data.pairs_model"), " ", model), el("label", {}, t("data.pairs_limit"), " ", limit),

@@ -5,6 +5,7 @@ import { tried } from "./dialogs.js";
 import { beginIn } from "./in_place.js";
 import { progressBar } from "./progress.js";
 import { number } from "./words.js";
+import { inTheseWords } from "./said.js";
 
 /** Shows the reading of a collection until it is over; resolves to what was read, or null. */
 export async function showReading(place, collection, studio, again = "") {
@@ -28,7 +29,7 @@ export async function showReading(place, collection, studio, again = "") {
   const readAgain = tried(studio, () => showReading(place, collection, studio, "yes").then((read) => read && dispatchEvent(new HashChangeEvent("hashchange"))));
   if (isNewest()) fill(place,
     el("h2", {}, t("data.what_was_read")),
-    last?.state === "failed" && el("p.problem", { role: "alert", dir: "auto" }, icon("alert"), last.problem),
+    last?.state === "failed" && el("p.problem", { role: "alert", dir: "auto" }, icon("alert"), inTheseWords(t, last.problem)),
     last?.state === "cancelled" && el("div.row", {}, el("p", {}, t("data.reading_cancelled")), el("button", { type: "button", onclick: readAgain }, t("data.read"))));
   return null;
 }

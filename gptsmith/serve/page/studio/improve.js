@@ -6,6 +6,7 @@ import { tried } from "./dialogs.js";
 import { duration } from "./figures.js";
 import { showImprovement } from "./improve_one.js";
 import { recipeWords, stateWords } from "./improve_words.js";
+import { said } from "./said.js";
 
 const AGAIN_MS = 3000, PLAN_AGAIN_MS = 1000;
 
@@ -55,9 +56,9 @@ function planOf(model, studio) {
   return place;
 }
 
-function planWords({ state, seconds, problem, num_examples: count, num_held_back: held }, t) {
+function planWords({ state, seconds, problem, notice, num_examples: count, num_held_back: held }, t) {
   const marks = t("improve.plan_marks", { count, held });
-  if (state === "failed") return `${marks} ${t("improve.plan_failed", { problem })}`;
+  if (state === "failed") return `${marks} ${t("improve.plan_failed", { problem: said(t, problem, notice) })}`;
   const time = seconds ? t(state === "planned" ? "improve.plan_time" : "improve.plan_guess", { time: duration(t, seconds) }) : t("improve.plan_measuring");
   return `${marks} ${time}`;
 }

@@ -6,6 +6,7 @@ import { Judging } from "./improve_judging.js";
 import { readableP, recipeWords } from "./improve_words.js";
 import { progressWords } from "./jobs_list.js";
 import { progressBar } from "./progress.js";
+import { said } from "./said.js";
 
 const AGAIN_MS = 1000;
 const VERDICTS = ["better", "worse", "alike", "stopped"];
@@ -65,7 +66,7 @@ function cardOfTraining(t, act) {
 function endedParts({ state, training }, t, act) {
   return [
     el("h2", {}, t(`improve.state_${state}`)),
-    training?.message && el("p.text", { role: "alert", dir: "auto" }, training.message),
+    training?.message && el("p.text", { role: "alert", dir: "auto" }, said(t, training.message, training.notice)),
     el("div.row", {}, el("button", { type: "button", onclick: () => act("retry") }, t("improve.retry")), removeButton(t, act)),
   ];
 }

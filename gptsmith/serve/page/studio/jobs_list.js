@@ -4,6 +4,7 @@ import { el, setText } from "../element.js";
 import { confirmed, tried } from "./dialogs.js";
 import { duration } from "./figures.js";
 import { progressBar } from "./progress.js";
+import { said } from "./said.js";
 
 export const ACTIVE = ["waiting", "running", "stopping"];
 /** Verbs whose jobs have the name of what they are about. */
@@ -43,7 +44,7 @@ const jobTitle = (t, { verb, title }) => (NAMED.includes(verb) ? t(`jobs.${verb}
 /** How a job stands, in words. */
 export function progressWords(t, job) {
   const { progress } = job;
-  if (!ACTIVE.includes(job.state)) return t(`jobs.${job.state}`) + (job.message ? `: ${job.message}` : "");
+  if (!ACTIVE.includes(job.state)) return t(`jobs.${job.state}`) + (job.message ? `: ${said(t, job.message, job.notice)}` : "");
   if (job.state !== "running" || !progress) return t(`jobs.${job.state}`);
   const left = typeof progress.seconds_left === "number" ? t("jobs.left", { time: duration(t, progress.seconds_left) }) : "";
   const name = `progress.${progress.words.replaceAll(" ", "_")}`;

@@ -5,9 +5,11 @@ import { Api, paused } from "./api.js";
 import { tried } from "./dialogs.js";
 import { beginIn } from "./in_place.js";
 import { ACTIVE } from "./jobs_list.js";
+import { readableMinutes } from "./minutes.js";
+import { inTheseWords } from "./said.js";
 import { keepWish, readWish, STOPS, stopOf, typedMinutes } from "./train_address.js";
 import { choiceForm } from "./train_choice.js";
-import { readableMinutes, showAdvice, showPlan } from "./train_plan.js";
+import { showAdvice, showPlan } from "./train_plan.js";
 import { showSettings } from "./train_settings.js";
 
 /** How long a person is at rest before the exact plan is made, and how often it is asked for. */
@@ -92,7 +94,7 @@ export async function show(place, studio) {
     } catch (error) {
       if (studio.signal.aborted) return;
       isStarting = false;
-      fill(trouble, icon("alert"), error.message);
+      fill(trouble, icon("alert"), inTheseWords(t, error.message));
       trouble.hidden = false;
       showStart();
     }

@@ -1,15 +1,8 @@
 /** The plan of a training: its figures, how sure they are, and the advice. */
 
 import { el, fill, icon, readableBytes, readableCount } from "../element.js";
-
-/** Minutes for people: 45 s, 10 min, 1 h 30 min. */
-export function readableMinutes(minutes, t) {
-  if (minutes < 0.995) return t("time.seconds", { count: Math.max(1, Math.round(minutes * 60)) });
-  const whole = Math.round(minutes);
-  if (whole < 60) return t("time.minutes", { count: Number(minutes.toFixed(minutes < 10 ? 1 : 0)) });
-  const [hours, rest] = [Math.floor(whole / 60), whole % 60];
-  return rest ? t("train.hours_minutes", { hours, minutes: rest }) : t("time.hours", { count: hours });
-}
+import { readableMinutes } from "./minutes.js";
+import { said } from "./said.js";
 
 /** Shows what is known of a plan; `onStop` stops the job that makes it exact, and `onAgain` makes one that failed anew. */
 export function showPlan(place, known, t, { onStop, onAgain }) {
@@ -18,9 +11,9 @@ export function showPlan(place, known, t, { onStop, onAgain }) {
       known.state === "planning" && el("button", { type: "button", onclick: onStop }, t("train.stop_plan")),
       known.state === "failed" && el("button", { type: "button", onclick: onAgain }, t("train.plan_again"))),
     known.state === "planning" && el("progress", { "aria-label": t("train.state_planning") }),
-    known.problem && el("p.trouble", { role: "alert" }, icon("alert"), known.problem),
+    known.problem && el("p.trouble", { role: "alert" }, icon("alert"), said(t, known.problem, known.notice)),
     figures(known, t),
-    (known.figures.advice ?? []).length > 0 && el("ul.plan-said", {}, known.figures.advice.map((line) => el("li.soft", { dir: "auto" }, line))));
+    (known.figures.advice ?? []).length > 0 && el("ul.plan-said", {}, known.figures.advice.map((line, place) => el("li.soft", { dir: "auto" }, said(t, line, known.figures.notices?.[place])))));
 }
 
 function figures({ figures: found, free_bytes: free, state }, t) {

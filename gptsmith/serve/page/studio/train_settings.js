@@ -7,7 +7,7 @@ const SHOWN_AT_ONCE = 200;
 /**
  * Fills `place` with what can be set. `wish` holds what was changed, and `onChange` is called after each change.
  */
-export function showSettings(place, { settings, presets, tokenizers }, wish, t, onChange) {
+export function showSettings(place, { settings, ...choices }, wish, t, onChange) {
   const search = el("input", { type: "search", placeholder: t("train.search"), "aria-label": t("train.search"), oninput: () => list() });
   const rows = el("div.settings");
   const count = el("p.soft", { role: "status" });
@@ -60,7 +60,7 @@ export function showSettings(place, { settings, presets, tokenizers }, wish, t, 
 
   counted();
   list();
-  fill(place, options(wish, { presets, tokenizers }, t, (name, value) => set(wish.options, name, value)), el("h3", {}, t("train.all_settings")), count, search, rows);
+  fill(place, options(wish, choices, t, (name, value) => set(wish.options, name, value)), el("h3", {}, t("train.all_settings")), count, search, rows);
 }
 
 /** The field of a setting; an empty one leaves it at its default. */
@@ -79,7 +79,7 @@ function control(one, id, value, change, t) {
 }
 
 /** The options that people use, of a new model or of a fine-tuning. */
-function options(wish, { presets, tokenizers }, t, set) {
+function options(wish, { presets, tokenizers, objectives }, t, set) {
   const pick = (name, label, choices, usual) => el("label", {}, label,
     el("select", { onchange: ({ target }) => set(name, target.value) },
       el("option", { value: "" }, usual),
@@ -91,8 +91,12 @@ function options(wish, { presets, tokenizers }, t, set) {
   const own = wish.base === null
     ? [pick("preset", t("train.preset"), presets.filter((name) => name !== "smith").map((name) => [name, name]), t("train.preset_usual")),
       pick("tokenizer", t("train.tokenizer"), tokenizers.filter((name) => name !== "bpe").map((name) => [name, name]), "bpe")]
-    : [pick("lora", t("train.weights"), [["8", t("train.lora")], ["32", t("train.lora_large")]], t("train.all_weights")),
+    : [pick("objective", t("train.objective"), objectives.map((name) => [name, t(`objective.${name}`)]), t("train.objective_usual")),
+      pick("lora", t("train.weights"), [["8", t("train.lora")], ["32", t("train.lora_large")]], t("train.all_weights")),
       type("epochs", t("train.epochs"), t("train.usual")),
-      type("me", t("train.me"), t("train.me_usual"), "text")];
-  return el("div.options", {}, own, type("seed", t("train.seed"), "1"), type("private", t("train.private"), t("train.off")), check("redact", t("train.redact")));
+      type("me", t("train.me"), t("train.me_usual"), "text"),
+      type("private", t("train.private"), t("train.off")),
+      check("skip_bad", t("train.skip_bad"))];
+  return el("div.options", {}, own, type("seed", t("train.seed"), "1"), check("redact", t("train.redact")),
+    wish.base !== null && el("p.soft", {}, t("train.private_time")));
 }

@@ -61,8 +61,8 @@ class Audits:
             job = self._jobs.get(row["job"])
         except ApiError:  # it ended long ago, and is forgotten
             is_done = (collection.home / row["file"]).exists()
-            return {**told, "state": "done" if is_done else "none", "progress": None, "message": None}
-        return {**told, **{name: job[name] for name in ("state", "progress", "message")}}
+            return {**told, "state": "done" if is_done else "none", "progress": None, "message": None, "notice": None}
+        return {**told, **{name: job[name] for name in ("state", "progress", "message", "notice")}}
 
     def found(self, collection: Collection) -> list[dict[str, Any]]:
         """What the last audit found; nothing before it is done."""

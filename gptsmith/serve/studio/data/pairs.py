@@ -57,7 +57,7 @@ class Pairs:
             job = None
         if job is None:
             return {"state": "none"}
-        told = {"job": job["id"], **{name: job[name] for name in ("state", "progress", "message")}}
+        told = {"job": job["id"], **{name: job[name] for name in ("state", "progress", "message", "notice")}}
         made = next((one.name for one in self._collections if one.number == kept["made"]), None)
         if job["state"] != "done":
             return told

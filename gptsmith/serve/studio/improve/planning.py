@@ -65,6 +65,7 @@ class ImprovementPlans:
             "state": known.state,
             "seconds": known.figures.get("seconds"),
             "problem": known.problem,
+            "notice": known.notice,
             "num_examples": len(found.records),
             "num_held_back": len(found.held),
         }

@@ -138,7 +138,7 @@ async def _shown(state: StudioState, name: str, **more: Any) -> Response:
     training = None
     if shown["state"] in ("training", "failed"):
         job = await asyncio.to_thread(studio.jobs.get, shown["job"])
-        training = {key: job[key] for key in ("state", "progress", "message")}
+        training = {key: job[key] for key in ("state", "progress", "message", "notice")}
     trouble = None if shown["pair"] else studio.pair_writer.troubles.get(name)
     return JSONResponse({**shown, "training": training, "is_writing": is_writing, "trouble": trouble, **more})
 

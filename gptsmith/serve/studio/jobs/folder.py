@@ -103,6 +103,12 @@ class JobFolder:
         """How far it is: fraction, words, figures and seconds_left; None if that is not known."""
         return self._read(self.progress) or None
 
+    def problem(self) -> dict[str, Any] | None:
+        """What the command said when it failed, as a code and values (see `gptsmith.base.notices`); None if it gave
+        none."""
+        problem = self._read(self.progress).get("problem")
+        return problem if isinstance(problem, dict) else None
+
     def last_words(self) -> str:
         """The last line that it said on standard error."""
         with suppress(OSError):

@@ -79,11 +79,12 @@ class JobRows:
     def _shown(self, row: Mapping[str, Any]) -> dict[str, Any]:
         keys = ("id", "title", "verb", "run", "lane", "state", "created", "started", "ended", "message")
         shown = {key: row[key] for key in keys}
-        if row["state"] != STARTED:
-            return {**shown, "progress": None}
         folder = self._folder(row)
+        if row["state"] != STARTED:
+            notice = folder.problem() if row["state"] == "failed" else None
+            return {**shown, "progress": None, "notice": notice}
         state = "stopping" if folder.cancel.exists() else "running"
-        return {**shown, "state": state, "progress": folder.progress_now()}
+        return {**shown, "state": state, "progress": folder.progress_now(), "notice": None}
 
 
 def _folders_of(row: Mapping[str, Any]) -> Iterator[Path]:

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gptsmith.base.command_words import fields_of, words_of
+from gptsmith.base.command_words import fields_of, option_name, words_of
 from gptsmith.base.errors import ConfigurationError, did_you_mean
 from gptsmith.base.layers import Layer, layered
 from gptsmith.model.config import GPTConfig
@@ -18,13 +18,15 @@ from gptsmith.train.request import FinetuneRequest, PretrainRequest
 from gptsmith.train.resolve import given_layers, settings_before_data
 from gptsmith.train.run_settings import FinetuneSettings
 
-SHARED_OPTIONS = ("seed", "redact", "private")
+SHARED_OPTIONS = ("seed", "redact")
 OPTIONS = {
     "pretrain": ("preset", "params", "tokenizer", *SHARED_OPTIONS),
-    "finetune": ("objective", "epochs", "lora", "skip_bad", "me", *SHARED_OPTIONS),
+    "finetune": ("objective", "epochs", "lora", "skip_bad", "me", "private", *SHARED_OPTIONS),
 }
 """The options that the page offers, by verb."""
 TOKENIZERS = ("bpe", "characters", "bytes")
+OBJECTIVES = ("sft", "next_token", "goldfish", "classification", "dpo", "simpo", "kto", "reward_model")
+"""Those that need neither a program nor another model."""
 MAX_NAME_BYTES = 80
 
 AnyRequest = PretrainRequest | FinetuneRequest
@@ -44,8 +46,9 @@ def request_of(wish: Wish, data: Sequence[str], base: str | None = None) -> AnyR
     for name in wish.options:
         if name not in OPTIONS[verb]:
             raise ConfigurationError(f"{name} is no option of {verb} ({did_you_mean(name, OPTIONS[verb])})")
-    if "tokenizer" in wish.options and wish.options["tokenizer"] not in TOKENIZERS:
-        raise ConfigurationError(f"tokenizer: choose one of {', '.join(TOKENIZERS)}")
+    for name, known in (("tokenizer", TOKENIZERS), ("objective", OBJECTIVES)):
+        if name in wish.options and wish.options[name] not in known:
+            raise ConfigurationError(f"{option_name(name)}: choose one of {', '.join(known)}")
     for path, value in wish.settings.items():
         if not is_offered(path, verb):
             raise ConfigurationError(f"{path} cannot be set here: use the command line")
@@ -56,11 +59,12 @@ def request_of(wish: Wish, data: Sequence[str], base: str | None = None) -> AnyR
     fields = {
         **read,
         **wish.options,
-        "minutes": wish.minutes,
+        # The steps of a private training must not depend on how long its data take.
+        "minutes": None if "private" in wish.options else wish.minutes,
         "settings": [*read.get("settings", []), *(f"{path}={value}" for path, value in wish.settings.items())],
         **({} if base is None else {"base": base}),
     }
-    return cls.parse(fields, "", origins={name: name for name in wish.options})
+    return cls.parse(fields, "", origins={name: option_name(name) for name in wish.options})
 
 
 def check_settings(request: AnyRequest, base: GPTConfig | None = None) -> None:

@@ -25,12 +25,14 @@ class Known:
         figures: of the plan, exact if it is planned.
         job: of the plan; None if there is none.
         problem: why there is no plan.
+        notice: the same as a code and values, if it has them.
     """
 
     state: str
     figures: Mapping[str, Any]
     job: str | None = None
     problem: str = ""
+    notice: Mapping[str, Any] | None = None
 
 
 class Plans:
@@ -72,7 +74,7 @@ class Plans:
                 return Known("guessed", guess)
             job = self._jobs.get(self._begin(key, similar, words, title, begun))
         if job["state"] in BROKEN:
-            return Known("failed", guess, job["id"], job["message"] or "")
+            return Known("failed", guess, job["id"], job["message"] or "", job["notice"])
         if job["state"] != "done":
             return Known("planning", guess, job["id"])
         figures = job["result"] or {}

@@ -12,7 +12,7 @@ from gptsmith.model.presets import PRESETS
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.route import Route
 from gptsmith.serve.studio.state import StudioState
-from gptsmith.serve.studio.train.command import TOKENIZERS
+from gptsmith.serve.studio.train.command import OBJECTIVES, TOKENIZERS
 from gptsmith.serve.studio.train.offered_settings import CLASSES, offered_settings
 from gptsmith.serve.studio.train.schemas import PlanWish, StartWish
 
@@ -29,7 +29,9 @@ async def list_settings(_: StudioState, request: Request) -> Response:
     if verb not in CLASSES:
         raise ApiError(404, f"there are settings of {' and '.join(CLASSES)}", code="not_found")
     settings = await asyncio.to_thread(offered_settings, verb)
-    return JSONResponse({"settings": settings, "presets": list(PRESETS), "tokenizers": TOKENIZERS})
+    return JSONResponse(
+        {"settings": settings, "presets": list(PRESETS), "tokenizers": TOKENIZERS, "objectives": OBJECTIVES}
+    )
 
 
 async def plan(state: StudioState, body: PlanWish, _: dict[str, object]) -> Response:

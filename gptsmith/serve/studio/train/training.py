@@ -8,6 +8,7 @@ from typing import Any
 from gptsmith.base.errors import UserError
 from gptsmith.base.hints import shell_command
 from gptsmith.base.machine import free_memory_bytes
+from gptsmith.base.notices import notice_of
 from gptsmith.data.cache import key_of
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.serve.load import stamps_of
@@ -68,13 +69,15 @@ class Training:
             self._plans.drop(wish.instead_of, unless=wanted.key)
         except UserError as error:
             self._plans.drop(wish.instead_of)
-            return {"state": "failed", "figures": {}, "job": None, "problem": str(error), "advice": []}
+            said = {"problem": str(error), "notice": notice_of(error)}
+            return {"state": "failed", "figures": {}, "job": None, **said, "advice": []}
         known = self._known(wanted, wish.data, is_exact=wish.is_exact)
         return {
             "state": known.state,
             "figures": dict(known.figures),
             "job": known.job,
             "problem": known.problem,
+            "notice": known.notice,
             "advice": [one.row() for one in self._advice(wanted, wish.minutes, known)],
             "free_bytes": free_memory_bytes(),
             "data": {"num_bytes": wanted.data.amount.num_bytes, "num_documents": wanted.data.amount.num_documents,

@@ -39,10 +39,14 @@ FIGURES = {
     "peak_memory_bytes": 928_000_000, "bits_per_byte": 2.11, "bits_per_byte_low": 2.02, "bits_per_byte_high": 2.19,
     "embed_dim": 128, "vocab_size": 512,
 }  # fmt: skip
+PROBLEM = {"problem": {"code": "too_short", "values": {"minutes": 4.5, "needed_minutes": 7}}}
 SCRIPT = f"""
 case "$*" in
   *"--minutes 2.0"*) sleep 600 ;;
   plan*"--minutes 3.5"*) echo "gptsmith: no room" >&2; exit 2 ;;
+  plan*"--minutes 4.5"*)
+    echo '{json_text(PROBLEM)}' > "$GPTSMITH_PROGRESS"
+    echo "gptsmith: --minutes 4.5 is too short" >&2; exit 2 ;;
   plan*) echo '{json_text(FIGURES)}' ;;
   *) while :; do sleep 0.05; done ;;
 esac
