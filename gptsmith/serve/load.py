@@ -153,14 +153,18 @@ def load_served(
     """
     served: list[LoadedRun] = []
     known: dict[str, torch.Tensor] = {}
-    for name, path in _named(runs).items():
+    for name, path in named_paths(runs).items():
         run = load_run(name, path, device=device, dtype=dtype, with_prompts=with_prompts)
         served.append(replace(run, shared_bytes=share_weights(run.loaded.model, known)))
     return served
 
 
-def _named(runs: Sequence[str | Path]) -> dict[str, str]:
-    """Folders by name: NAME of `NAME=RUN`, or a folder's own."""
+def named_paths(runs: Sequence[str | Path]) -> dict[str, str]:
+    """Folders by name: NAME of `NAME=RUN`, or a folder's own.
+
+    Raises:
+        ConfigurationError: a name is none, or two have one.
+    """
     found: dict[str, str] = {}
     for given in map(str, runs):
         name, equals, path = given.partition("=")

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
 from gptsmith.base.errors import UserError
 from gptsmith.serve.log import LOGGER
@@ -81,7 +80,7 @@ class Keeper:
             async with self._locks[replica.number]:
                 if (code := replica.process.exit_code) is None:
                     continue
-                self._processes.remove(replica.process)
+                await self._dispose(replica.process)
                 has_lived = time.monotonic() - started > SHORT_LIFE_S
                 pause_s = 0.0 if has_lived else min(max(2 * pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
                 LOGGER.warning("replica %d has ended with exit code %d and is started again", replica.number, code)
@@ -106,7 +105,7 @@ class Keeper:
                     try:
                         await asyncio.to_thread(new.wait_until_ready)
                     except UserError as error:
-                        self._processes.remove(new)
+                        await self._dispose(new)
                         LOGGER.error("replica %d stays as it is: %s", replica.number, error)
                         return False
                     old, replica.process = replica.process, new
@@ -119,6 +118,8 @@ class Keeper:
         deadline = time.monotonic() + self._request.drain_s
         while process.num_active and process.exit_code is None and time.monotonic() < deadline:
             await asyncio.sleep(LOOK_EVERY_S)
-        await asyncio.to_thread(partial(process.end))
-        if process in self._processes:
-            self._processes.remove(process)
+        await self._dispose(process)
+
+    async def _dispose(self, process: ReplicaProcess) -> None:
+        await asyncio.to_thread(process.end)
+        self._processes.remove(process)

@@ -106,6 +106,8 @@ class ReplicaProcess:
             self._process.wait(LAST_WORDS_S)
         self._process.kill()
         self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
 
 def threads_each(num_replicas: int) -> int:

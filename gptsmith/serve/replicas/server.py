@@ -10,8 +10,10 @@ from typing import Any
 from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.base.machine import num_cpus
+from gptsmith.convert.open import open_model
+from gptsmith.serve.load import named_paths
 from gptsmith.serve.log import LOGGER
-from gptsmith.serve.model_folders import split_folders
+from gptsmith.serve.model_folders import model_paths, split_folders
 from gptsmith.serve.opening import open_door, requested_keys
 from gptsmith.serve.replicas.front import FrontState, make_front
 from gptsmith.serve.replicas.keeper import Keeper
@@ -103,14 +105,16 @@ class ReplicatedServer(RunningServer):
 def _require_models(request: ServeRequest) -> None:
     """
     Raises:
-        UserError: a folder of models is given.
+        UserError: a model is not there, or a folder of models is given.
     """
-    _, folders = split_folders(request.runs)
+    named, folders = split_folders(request.runs)
     if folders:
         raise UserError(
             f"{folders[0]} is a folder of models, which are loaded on first use, and --replicas needs models that stay "
-            f"loaded: name them, such as {next(folders[0].iterdir())}, or leave --replicas out"
+            f"loaded: name them, such as {next(model_paths(folders[0]))}, or leave --replicas out"
         )
+    for path in named_paths(named).values():
+        open_model(path)  # said at once, and not by every replica
 
 
 def _for_each(request: ServeRequest) -> ServeRequest:
