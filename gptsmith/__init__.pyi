@@ -37,6 +37,7 @@ from gptsmith.workflows.merge import merge as merge
 from gptsmith.workflows.pairs import pairs as pairs
 from gptsmith.workflows.plan import plan as plan
 from gptsmith.workflows.predict import predict as predict
+from gptsmith.workflows.prepare import prepare as prepare
 from gptsmith.workflows.pretrain import pretrain as pretrain
 from gptsmith.workflows.runs import runs as runs
 from gptsmith.workflows.trace import trace as trace

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 PANELS = {
-    "Train": ("pretrain", "plan", "finetune", "pairs"),
+    "Train": ("prepare", "pretrain", "plan", "finetune", "pairs"),
     "Use": ("studio", "generate", "chat", "serve", "predict"),
     "Explain and protect": ("explain", "trace", "audit", "forget"),
     "Convert": ("compress", "merge", "import", "export"),

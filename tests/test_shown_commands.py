@@ -38,8 +38,9 @@ from .workflows.conftest import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))]
-ELSEWHERE = ("--lm-eval", "--ray")
-"""tests/evaluate/test_lm_eval.py runs it: its own tasks download their data. tests/cluster/test_ray.py starts Ray."""
+ELSEWHERE = ("--lm-eval", "--ray", "s3://", "--executor")
+"""tests/evaluate/test_lm_eval.py runs it: its own tasks download their data. tests/cluster/test_ray.py starts Ray, and
+tests/workflows/test_prepare.py writes to a store, and has Slurm and Ray run tasks."""
 BASES = ("mine", "smol", "small", "large", "big", "other", "full", "books", "SmolLM2-135M", "residual_query")
 CHATS = ("my_texts-sft", "mine-sft", "smol-sft", "my_chat", "chat")
 CLASSIFIERS = ("my_texts-classification", "mine-classification", "spam")
@@ -149,6 +150,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         gptsmith.finetune("runs/my_texts", ["answers.jsonl"], out=runs / CHATS[0], settings=TUNING)
         gptsmith.finetune("runs/my_texts", ["reviews.csv"], out=runs / CLASSIFIERS[0], settings=TUNING)
         gptsmith.finetune("runs/my_texts", ["answers.jsonl"], out=runs / ADAPTERS[0], lora=2, settings=TUNING)
+        gptsmith.prepare("my_texts", out="prepared/my_texts", workers=1)
         gptsmith.compress("runs/my_texts", to="int8", out=runs / QUANTIZED[0])
         gptsmith.export("runs/my_texts", to="huggingface", out="models/SmolLM2-135M")
         gptsmith.export(runs / CHATS[0], to="huggingface", out="models/SmolLM2-135M-Instruct")
@@ -195,7 +197,8 @@ def smaller(line: str) -> list[str]:
         settings = TUNING
     else:
         words += ["--tokens", "1k"]
-        settings = [setting for setting in SMALL if not (setting.startswith("tokenizer") and "--tokenizer" in words)]
+        has_tokenizer = "--tokenizer" in words or "prepared/my_texts" in words
+        settings = [setting for setting in SMALL if not (setting.startswith("tokenizer") and has_tokenizer)]
     return [*words, *(word for setting in settings for word in ("--set", setting))]
 
 

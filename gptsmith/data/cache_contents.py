@@ -19,6 +19,7 @@ FOLDERS = {
     "records": "records",
     "corpora": "corpora",
     "tokens": "tokens",
+    "prepared": "prepared",
     "tokenizers": "tokenizers",
     "suffix_arrays": "suffix_arrays",
     "near_duplicates": "near_duplicates",

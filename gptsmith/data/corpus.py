@@ -111,38 +111,76 @@ class Corpus:
         }
 
 
+@dataclass(frozen=True)
+class HashedFiles:
+    """Files to read with their hashes, ordered by these."""
+
+    files: list[tuple[Candidate, FileRecord]]
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Files that are not read, each with its reason."""
+
+    def key(self, settings: ReadSettings, cleaning: Cleaning) -> str:
+        """The same for the same content, read in the same way."""
+        return key_of(
+            FORMAT_VERSION,
+            settings.plain(),
+            [(record.sha256, item.file.extension, item.reader.kind) for item, record in self.files],
+            reading_versions(item for item, _ in self.files),
+            cleaning.key(),
+        )
+
+
+def hashed_files(found: Found, meter: MeterFactory = console_meter) -> HashedFiles:
+    """The files that were found, with their hashes.
+
+    Raises:
+        DataError: one that a person named cannot be read.
+    """
+    hashed = []
+    with meter("hashing files", len(found.candidates)) as bar:
+        for number, candidate in enumerate(found.candidates):
+            path = candidate.file.path
+            try:
+                hashed.append((candidate, FileRecord(str(path), sha256_of(path), path.stat().st_size)))
+            except OSError as error:
+                if candidate.named:
+                    raise DataError(f"{path} cannot be read: {error.strerror}") from None
+                found.skipped[str(path)] = f"cannot be read: {error.strerror}"
+            bar.update(number + 1)
+    hashed.sort(key=lambda item: (item[1].sha256, item[0].file.extension, item[1].path))
+    return HashedFiles(hashed, found.skipped)
+
+
 def read_corpus(
-    sources: Iterable[str | Path] | Found,
+    sources: Iterable[str | Path] | Found | HashedFiles,
     settings: ReadSettings,
     cache: Path,
     meter: MeterFactory = console_meter,
     cleaning: Cleaning | None = None,
+    build: Callable[..., CorpusBuild] = CorpusBuild,
 ) -> Corpus:
     """The documents of files, folders and globs, or of those that were found, without what is taken out of them; found
     again by their content, whatever the files are called.
 
     Files are read in the order of their hashes, so that the same content gives the same corpus everywhere.
 
+    Args:
+        build: writes the corpus, given the folder, the files, the settings and the cleaning.
+
     Raises:
         DataError: a source cannot be read, there is no text, or the disk is full.
     """
     reading = ReadSettings(**{name: getattr(settings, name) for name in ReadSettings.model_fields})
     cleaning = cleaning or Cleaning()
-    found = sources if isinstance(sources, Found) else discover(sources)
-    hashed = _hashed(found, meter)
-    key = key_of(
-        FORMAT_VERSION,
-        reading.plain(),
-        [(record.sha256, item.file.extension, item.reader.kind) for item, record in hashed],
-        reading_versions(item for item, _ in hashed),
-        cleaning.key(),
-    )
-    target = private_folder(cache / "corpora") / key
-    with built_once(target, _is_whole) as working:
+    if not isinstance(sources, HashedFiles):
+        sources = hashed_files(sources if isinstance(sources, Found) else discover(sources), meter)
+    hashed = sources.files
+    target = private_folder(cache / "corpora") / sources.key(reading, cleaning)
+    with built_once(target, is_whole) as working:
         if working is not None:
-            build = CorpusBuild(working, hashed, reading, cleaning)
-            with meter("reading files", build.num_bytes, count=False) as bar:
-                build.run(bar)
+            building = build(working, hashed, reading, cleaning)
+            with meter("reading files", building.num_bytes, count=False) as bar:
+                building.run(bar)
     manifest = read_json(target / MANIFEST, with_names=True)
     records = [
         FileRecord(**{**stored, "path": now.path}) for stored, (_, now) in zip(manifest["files"], hashed, strict=True)
@@ -150,7 +188,7 @@ def read_corpus(
     for (candidate, _), record in zip(hashed, records, strict=True):
         if candidate.named and record.skipped is not None:
             raise DataError(f"{record.path}: {record.skipped}")
-    corpus = Corpus(target, key_of(manifest["sha256"]), records, found.skipped, Hold(target))
+    corpus = Corpus(target, key_of(manifest["sha256"]), records, sources.skipped, Hold(target))
     cleaning.left_out.found.update(corpus.left_out)
     cleaning.redaction.counts.update(corpus.redacted)
     if not corpus.num_bytes and corpus.left_out:
@@ -171,30 +209,14 @@ def read_corpus(
 def kept_corpus(folder: Path) -> Corpus | None:
     """The corpus in a folder of the cache, with the names that its files had when it was made; None if it is not there
     whole."""
-    if not _is_whole(folder):
+    if not is_whole(folder):
         return None
     manifest = read_json(folder / MANIFEST, with_names=True)
     records = [FileRecord(**stored) for stored in manifest["files"]]
     return Corpus(folder, key_of(manifest["sha256"]), records, hold=Hold(folder))
 
 
-def _hashed(found: Found, meter: MeterFactory) -> list[tuple[Candidate, FileRecord]]:
-    """The candidates with their hashes, ordered by these."""
-    hashed = []
-    with meter("hashing files", len(found.candidates)) as bar:
-        for number, candidate in enumerate(found.candidates):
-            path = candidate.file.path
-            try:
-                hashed.append((candidate, FileRecord(str(path), sha256_of(path), path.stat().st_size)))
-            except OSError as error:
-                if candidate.named:
-                    raise DataError(f"{path} cannot be read: {error.strerror}") from None
-                found.skipped[str(path)] = f"cannot be read: {error.strerror}"
-            bar.update(number + 1)
-    return sorted(hashed, key=lambda item: (item[1].sha256, item[0].file.extension, item[1].path))
-
-
-def _is_whole(folder: Path) -> bool:
+def is_whole(folder: Path) -> bool:
     """Whether a corpus is as its manifest says."""
     try:
         manifest = read_json(folder / MANIFEST, with_names=True)

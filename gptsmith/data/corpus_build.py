@@ -170,6 +170,9 @@ class CorpusBuild:
             **added,
         )
 
+    def _note(self, sha256: bytes, redacted: Counter[str]) -> None:
+        """Takes note of a document that is kept, and of what was replaced in it."""
+
     def _add_documents(self, number: int, candidate: Candidate) -> dict[str, Any]:
         """Write a file's documents. Returns what its record has of them, and of those that are not written."""
         num_duplicates, left_out, redacted, fields = 0, dict[str, None](), Counter[str](), dict[str, None]()
@@ -193,6 +196,7 @@ class CorpusBuild:
                 self.rows.write(row.tobytes())
                 self.num_documents += 1
                 redacted += document.counts
+                self._note(sha256, document.counts)
             else:
                 left_out.update({sha256.hex(): None} if is_named else {})
                 num_duplicates += end > begin and not is_named

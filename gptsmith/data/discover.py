@@ -12,6 +12,7 @@ from pathlib import Path
 from gptsmith.base.errors import DataError, UserError
 from gptsmith.data.files import extension_of, seekable
 from gptsmith.data.packages import names_in
+from gptsmith.data.prepared_files import is_prepared
 from gptsmith.data.readers import KINDS, Reader, SourceFile
 from gptsmith.data.signatures import BY_EXTENSION, kind_of_binary
 
@@ -57,7 +58,7 @@ def discover(sources: Iterable[str | Path]) -> Found:
     """
     found = Found()
     seen: set[Path] = set()
-    paths, readers = [Path(source).expanduser() for source in sources], readers_by_extension()
+    paths, readers = [Path(source).expanduser() for source in _texts(sources)], readers_by_extension()
     # Files named one by one come first, so that they count as named where a folder holds them too.
     for path, named in sorted(_files(paths, found.skipped), key=lambda item: not item[1]):
         real = path.resolve()
@@ -82,6 +83,14 @@ def discover(sources: Iterable[str | Path]) -> Found:
         given = ", ".join(map(str, paths)) or "no source"
         raise DataError(f"{given}: nothing to read; {_allowed()}: name a file or a folder that has some")
     return found
+
+
+def _texts(sources: Iterable[str | Path]) -> Iterator[str | Path]:
+    """Sources, none of which is a prepared text."""
+    for source in sources:
+        if is_prepared(source):
+            raise DataError(f"{source} is a prepared text, which pretrain and plan take: name the text itself here")
+        yield source
 
 
 def require_apart(written: str | Path, sources: Iterable[str | Path]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +30,47 @@ DOCUMENT = np.dtype([("end", "<u8"), ("document", "<u8"), ("start", "<u8"), ("st
 class TokenStream:
     """The tokens of a split as one long sequence, memory-mapped. Every document ends in an EOS token."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, opened: Callable[[str], Path] | None = None) -> None:
+        """
+        Args:
+            folder: has the manifest.
+            name: the split.
+            opened: the path of a file of the folder, given its name, when it is first read.
+        """
         self.folder, self.hold = folder, Hold(folder)
+        self._opened = opened or folder.joinpath
         figures = read_json(folder / MANIFEST)["streams"][name]
         self.num_bytes: int = figures["num_bytes"]
         """The size of the text in UTF-8."""
+        self.num_documents: int = figures["num_documents"]
         self.files: list[dict[str, Any]] = figures["files"]
-        *shards, table = (folder / file["name"] for file in self.files)
-        self.shards = [np.memmap(path, dtype=figures["dtype"], mode="r") for path in shards]
-        self.starts = np.cumsum([0, *(len(shard) for shard in self.shards)])
-        self.documents = np.memmap(table, dtype=DOCUMENT, mode="r")
-        """One row per document, as `DOCUMENT` describes it."""
+        self._dtype = np.dtype(figures["dtype"])
+        self._shards: dict[int, np.ndarray] = {}
+        self.starts = np.cumsum([0, *(file["num_bytes"] // self._dtype.itemsize for file in self.files[:-1])])
 
     def __len__(self) -> int:
         return int(self.starts[-1])
+
+    def shard(self, number: int) -> np.ndarray:
+        """The tokens of one shard."""
+        if number not in self._shards:
+            path = self._opened(self.files[number]["name"])
+            self._shards[number] = np.memmap(path, dtype=self._dtype, mode="r")
+        return self._shards[number]
+
+    @property
+    def shards(self) -> list[np.ndarray]:
+        """The tokens of all shards."""
+        return [self.shard(number) for number in range(self.num_shards)]
+
+    @property
+    def num_shards(self) -> int:
+        return len(self.files) - 1
+
+    @cached_property
+    def documents(self) -> np.ndarray:
+        """One row per document, as `DOCUMENT` describes it."""
+        return np.memmap(self._opened(self.files[-1]["name"]), dtype=DOCUMENT, mode="r")
 
     @property
     def document_ends(self) -> np.ndarray:
@@ -68,21 +96,34 @@ class TokenStream:
             raise IndexError(f"tokens {start} to {stop} of {len(self)}")
         first = int(np.searchsorted(self.starts, start, side="right")) - 1
         parts = []
-        for shard, begin in zip(self.shards[first:], self.starts[first:], strict=False):
+        for number in range(first, self.num_shards):
+            begin = self.starts[number]
             if begin >= stop:
                 break
-            parts.append(shard[max(start - begin, 0) : stop - begin])
+            parts.append(self.shard(number)[max(start - begin, 0) : stop - begin])
         return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
 
     def verify(self) -> list[str]:
         """The names of files that are not as they were written, by their SHA-256; reads everything."""
-        return [file["name"] for file in self.files if sha256_of(self.folder / file["name"]) != file["sha256"]]
+        return [file["name"] for file in self.files if sha256_of(self._opened(file["name"])) != file["sha256"]]
+
+
+Encoded = Iterator[tuple[SplitChunk, np.ndarray]]
+"""Chunks of a split, each with its tokens."""
 
 
 def write_shards(
-    target: Path, splits: Splits, tokenizer: Tokenizer, meter: MeterFactory = console_meter
+    target: Path,
+    splits: Splits,
+    tokenizer: Tokenizer,
+    meter: MeterFactory = console_meter,
+    encoded: Callable[[str, Split, int, int | None], Encoded] | None = None,
 ) -> tuple[TokenStream, TokenStream | None]:
     """The streams of splits, written to `target` or found there whole; an interrupted writing is resumed.
+
+    Args:
+        encoded: gives the chunks of a split, by its name, from a byte of one of its documents on (see `Split.chunks`);
+            by default they are encoded here.
 
     Raises:
         UserError: the disk is full.
@@ -97,7 +138,7 @@ def write_shards(
                 done = 0
                 streams = {}
                 for name, split in by_name.items():
-                    writer = _Writer(working, name, split, tokenizer, journal)
+                    writer = _Writer(working, name, split, tokenizer, journal, encoded)
                     for written in writer.run():
                         bar.update(done + written, readable_bytes(done + written))
                     done += split.num_bytes
@@ -158,8 +199,17 @@ class _State:
 class _Writer:
     """Writes the shards of one split, resuming after the last one in the journal."""
 
-    def __init__(self, folder: Path, name: str, split: Split, tokenizer: Tokenizer, journal: Journal) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        split: Split,
+        tokenizer: Tokenizer,
+        journal: Journal,
+        encoded: Callable[[str, Split, int, int | None], Encoded] | None,
+    ) -> None:
         self.folder, self.name, self.split, self.tokenizer, self.journal = folder, name, split, tokenizer, journal
+        self.encoded = encoded
         self.dtype = token_dtype(tokenizer.vocab_size)
         entries = [entry for entry in journal.entries() if entry["stream"] == name]
         self.files: list[dict[str, Any]] = [entry["file"] for entry in entries]
@@ -191,8 +241,11 @@ class _Writer:
                         assert self.state.number == len(self.split), "the tokenizer returned fewer texts than it read"
                 self._commit(name, table)
 
-    def _encoded(self) -> Iterator[tuple[SplitChunk, np.ndarray]]:
+    def _encoded(self) -> Encoded:
         """The chunks that are left, each with its tokens. The tokenizer may read ahead of what it has encoded."""
+        if self.encoded is not None:
+            yield from self.encoded(self.name, self.split, self.state.number, self.state.start)
+            return
         ahead: deque[SplitChunk] = deque()
 
         def texts() -> Iterator[str]:

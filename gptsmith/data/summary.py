@@ -14,12 +14,10 @@ NUM_NAMED = 3
 """How many files a message names."""
 
 
-def summary(
+def text_summary(
     corpus: Corpus,
     validation_corpus: Corpus | None,
     splits: Splits,
-    train: TokenStream,
-    validation: TokenStream | None,
     fingerprint: str,
     split_notes: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -30,10 +28,7 @@ def summary(
         "fingerprint": fingerprint,
         "split_by": splits.by,
         "split_notes": list(split_notes),
-        "train": _figures(train),
     }
-    if validation is not None:
-        result["validation"] = _figures(validation)
     if validation_corpus is not None:
         result["validation_sources"] = {
             **validation_corpus.summary,
@@ -42,10 +37,16 @@ def summary(
     return result
 
 
+def with_streams(summary: Mapping[str, Any], train: TokenStream, validation: TokenStream | None) -> dict[str, Any]:
+    """The summary of a text with the sizes of its token streams."""
+    streams = {"train": train} | ({"validation": validation} if validation is not None else {})
+    return {**summary, **{name: _figures(stream) for name, stream in streams.items()}}
+
+
 def _figures(stream: TokenStream) -> dict[str, int]:
     return {
         "num_tokens": len(stream),
-        "num_documents": len(stream.document_ends),
+        "num_documents": stream.num_documents,
         "num_bytes": stream.num_bytes,
     }
 

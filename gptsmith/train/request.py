@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from gptsmith.base.assignments import assignments_of
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.hints import shell_command
-from gptsmith.base.json_text import json_text
-from gptsmith.base.verbs import Assignments, Count, PathText, PathTexts, not_recorded
-from gptsmith.data.settings import ReadingOptions
+from gptsmith.base.verbs import Count, PathText, not_recorded
 from gptsmith.data.sources import Sources
 from gptsmith.train.private.settings import OPTION_SETTINGS as PRIVATE_SETTINGS
 from gptsmith.train.private.settings import TUNING_OPTION_SETTINGS as PRIVATE_TUNING_SETTINGS
+from gptsmith.train.text_request import TextRequest, tokenizer_option
 
-READ_PATHS = frozenset({"base", "sources", "validation", "test", "without", "redact_passages"})
-"""The fields of a request that name what is read whenever its run is trained."""
-OPTION_SETTINGS = {
-    "learning_rate": "train.optimizer.learning_rate",
-    "batch_size": "train.batch_size",
-    "max_steps": "train.num_steps",
-    "context_length": "model.context_length",
-    "seed": "train.seed",
-    "canaries": "data.num_canaries",
-    "redact": "data.redact",
-    "device": "train.device",
-    "target_loss": "train.target_loss",
-    "lora_alpha": "model.linear.alpha",
-    "me": "examples.me",
-    "skip_bad": "examples.skip_bad",
-}
-"""The options that stand for one setting each."""
 TRACKERS: Mapping[str, dict[str, Any]] = {
     "tensorboard": {"tensorboard": True},
     "wandb": {"wandb": "gptsmith"},
@@ -45,14 +25,7 @@ TRACKERS: Mapping[str, dict[str, Any]] = {
 """What `--report-to` sets in the group `track`."""
 
 
-def _table(path: str, value: Any) -> dict[str, Any]:
-    """The table in which the setting at a path, such as `train.batch_size`, has a value."""
-    for key in reversed(path.split(".")):
-        value = {key: value}
-    return dict(value)
-
-
-class TrainingRequest(ReadingOptions):
+class TrainingRequest(TextRequest):
     """The arguments of every verb that trains or plans training."""
 
     is_set_by_path: ClassVar[bool] = False
@@ -60,22 +33,6 @@ class TrainingRequest(ReadingOptions):
     made_by: ClassVar[str] = ""
     """The verb whose runs have such a request, in run.toml."""
 
-    sources: Sources = Field(default_factory=list)
-    """Files, folders and glob patterns to train on."""
-    validation: Sources = Field(default_factory=list)
-    """Files to validate on; by default, a part of the sources."""
-    without: PathTexts = Field(default_factory=list)
-    """Leave out the documents that a list of `audit --out` names."""
-    redact: bool = False
-    """Replace what `audit` finds by placeholders such as <EMAIL>."""
-    redact_passages: PathTexts = Field(default_factory=list)
-    """Replace the passages and names in such a list."""
-    canaries: int | None = Field(default=None, gt=0)
-    """Made-up passages to plant, for `audit` to look for: 200."""
-    config: PathText | None = None
-    """A run.toml to read settings from."""
-    settings: Assignments = Field(default_factory=list)
-    """Any setting, such as model.num_layers=6; above all others."""
     learning_rate: float | None = Field(default=None, gt=0)
     """Highest learning rate; with Muon, that of the matrices."""
     batch_size: int | None = Field(default=None, gt=0)
@@ -86,68 +43,18 @@ class TrainingRequest(ReadingOptions):
     """Tokens that the model can read at once."""
     private: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Train with differential privacy: the epsilon."""
-    seed: int | None = None
-    """Random seed of weights, order of the data and dropout."""
     device: str | None = None
     """Device: cpu, cuda or mps; auto uses a GPU if there is one."""
     report_to: Literal["tensorboard", "wandb", "mlflow", "trackio"] | None = None
     """Send metrics to tensorboard, wandb, mlflow or trackio, too."""
-    started: SkipJsonSchema[float | None] = not_recorded()
-    """The `time.monotonic()` at which the verb started, from which its time counts; now if not given."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _reading_options_are_settings(cls, data: Any) -> Any:
-        # They decide the run's data, so that run.toml keeps them with its request.
-        if not isinstance(data, Mapping):
-            return data
-        for name in ReadingOptions.model_fields:
-            if data.get(name) is not None:
-                setting = f"data.{name}={json_text(data[name])}"
-                data = {**data, name: None, "settings": [setting, *assignments_of(data.get("settings", ()))]}
-        return data
-
-    @model_validator(mode="after")
-    def _can_be_recorded(self) -> Self:
-        for name in sorted(READ_PATHS & type(self).model_fields.keys()):
-            value = getattr(self, name)
-            for path in [value] if isinstance(value, str | Path) else value or ():
-                shown = str(path).encode("utf-8", "backslashreplace").decode()
-                if shown != str(path):
-                    raise ConfigurationError(
-                        f"{shown} is a name in bytes that are not UTF-8, which run.toml cannot keep: rename it, or "
-                        "give the folder that it is in"
-                    )
-        return self
-
-    def recorded(self) -> dict[str, Any]:
-        """The request as run.toml keeps it, without what has its default."""
-        return self.model_dump(mode="json", exclude_defaults=True)
-
-    def located(self, locate: Callable[[str | Path], str]) -> Self:
-        """The same request with each of the paths that are read as `locate` gives it.
-
-        Raises:
-            CheckpointError: one is not there.
-        """
-        found: dict[str, Any] = {}
-        for name in READ_PATHS & type(self).model_fields.keys():
-            value = getattr(self, name)
-            found[name] = locate(value) if isinstance(value, str | Path) else [locate(path) for path in value]
-        return self.model_copy(update=found)
-
-    def option_settings(self) -> dict[str, dict[str, Any]]:
-        """The settings that options stand for, by the name of the option."""
-        tables = {
-            name: _table(OPTION_SETTINGS[name], value)
-            for name in OPTION_SETTINGS.keys() & type(self).model_fields.keys()
-            if (value := getattr(self, name)) is not None and value is not False
-        }
+    def _option_tables(self) -> dict[str, dict[str, Any]]:
+        tables = super()._option_tables()
         if self.private is not None:
             tables["private"] = {"train": {"private": {"epsilon": self.private}}, **self.private_settings}
         if self.report_to is not None:
             tables["report_to"] = {"track": TRACKERS[self.report_to]}
-        return {f"--{name.replace('_', '-')}": table for name, table in sorted(tables.items())}
+        return tables
 
     def _refuse_with_max_steps(self, *others: str) -> None:
         """Checks that nothing else says how long to train.
@@ -209,12 +116,7 @@ class NewModelRequest(TimedRequest):
         """
 
     def option_settings(self) -> dict[str, dict[str, Any]]:
-        options = super().option_settings()
-        if self.tokenizer is not None:
-            path = str(self.tokenizer)
-            table = {"kind": "huggingface", "path": path} if Path(path).exists() else {"kind": path}
-            options["--tokenizer"] = {"tokenizer": table}
-        return options
+        return super().option_settings() | tokenizer_option(self.tokenizer)
 
 
 class ClusterRequest(TrainingRequest):

@@ -12,6 +12,7 @@ from gptsmith.base.console import note
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.layers import Layer, assignments, layered
 from gptsmith.data.prepare import PreparedData, prepare
+from gptsmith.data.prepared_folder import prepared_folder
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.presets import preset_settings, smith_shape, usual_kv_heads
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
@@ -92,7 +93,7 @@ def resolve_settings(request: NewModelRequest, processes: Processes = SINGLE_PRO
     """
     started = time.monotonic() if request.started is None else request.started
     given = given_layers(request)
-    preset = _preset_layer(request)
+    lowest = _lowest_layers(request)
     early = settings_before_data(request, processes)
     for name in ("max_forgetting", "min_kept_answers"):
         if getattr(early.train, name) is not None:
@@ -108,7 +109,7 @@ def resolve_settings(request: NewModelRequest, processes: Processes = SINGLE_PRO
     data = prepared(early)
     if early.train.private.is_on and isinstance(early.tokenizer, HuggingFaceTokenizerSettings):
         require_unread(tokenizer_folder(early.tokenizer.path), request.sources, data.corpus)
-    below = [preset, *_shape_layers(request, table.get("model", {}), data)]
+    below = [*lowest, *_shape_layers(request, table.get("model", {}), data)]
     model = layered([*below, *_followers(below, given), *given], RunSettings).values["model"]
     predicted: dict[str, Any] = {}
     corpus: Corpus | None = None
@@ -156,13 +157,16 @@ def settings_before_data(request: NewModelRequest, processes: Processes = SINGLE
     Raises:
         ConfigurationError: one is unknown or not allowed.
     """
-    given, preset = given_layers(request), _preset_layer(request)
+    given, lowest = given_layers(request), _lowest_layers(request)
     stand_ins = Layer("", {"train": {"num_steps": 1, "batch_size": processes.world_size}})
-    return layered([preset, stand_ins, *_followers([preset], given), *given], RunSettings).parse(RunSettings)
+    return layered([*lowest, stand_ins, *_followers(lowest, given), *given], RunSettings).parse(RunSettings)
 
 
-def _preset_layer(request: NewModelRequest) -> Layer:
-    return Layer(f"the preset {request.preset}", {"model": preset_settings(request.preset)})
+def _lowest_layers(request: NewModelRequest) -> list[Layer]:
+    """The preset, and the settings that a prepared text was made with."""
+    layers = [Layer(f"the preset {request.preset}", {"model": preset_settings(request.preset)})]
+    folder = prepared_folder(request.sources)
+    return layers if folder is None else [*layers, Layer(str(request.sources[0]), folder.settings)]
 
 
 def prepared(settings: RunSettings, run: Run | None = None) -> PreparedData:

@@ -10,10 +10,11 @@ import pytest
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.layers import Layer, assignments, layered
 from gptsmith.base.settings import Settings, setting_paths
-from gptsmith.train.request import OPTION_SETTINGS, TRACKERS, FinetuneRequest, PretrainRequest, TrainingRequest
+from gptsmith.train.request import TRACKERS, FinetuneRequest, PretrainRequest, TrainingRequest
 from gptsmith.train.resolve import given_layers
 from gptsmith.train.run_settings import FinetuneSettings, RunSettings
 from gptsmith.train.settings import TrackSettings
+from gptsmith.train.text_request import OPTION_SETTINGS
 
 MADE = [
     (PretrainRequest, RunSettings, {"sources": ["a.txt"]}),
