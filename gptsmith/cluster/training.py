@@ -21,7 +21,8 @@ from gptsmith.cluster.connect import connected
 from gptsmith.cluster.mailbox import Mailbox, News
 from gptsmith.cluster.worker import Order, work
 from gptsmith.run.distributed import TIMEOUT
-from gptsmith.train.request import READ_PATHS, ClusterRequest
+from gptsmith.train.request import ClusterRequest
+from gptsmith.train.text_request import READ_PATHS
 
 LISTEN_EVERY_S = 0.1
 IN_PYTHON_ONLY = ("callbacks", "reward")

@@ -20,7 +20,7 @@ from gptsmith.train.prepare_request import PrepareRequest
     ),
 )
 def prepare(request: PrepareRequest, json: Json = False) -> None:
-    """Prepare text once for many trainings, in several processes or on several machines."""
+    """Prepare text once for many trainings, by many workers."""
     from gptsmith.base import console
     from gptsmith.base.hints import shell_command
     from gptsmith.commands.options import show_next

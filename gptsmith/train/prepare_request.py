@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from gptsmith.base.errors import ConfigurationError, did_you_mean
 from gptsmith.base.hints import shell_command
-from gptsmith.base.verbs import PathText, not_recorded
+from gptsmith.base.verbs import Assignments, PathText, not_recorded
 from gptsmith.train.request import PretrainRequest
 from gptsmith.train.text_request import TextRequest
 
@@ -21,7 +21,9 @@ class PrepareRequest(TextRequest):
     tokenizer: PathText | None = None
     """Tokenizer to train (bpe, characters, bytes), or its path."""
     seed: int | None = None
-    """Random seed of the split; the seed of training by default."""
+    """Random seed of the split, and of trainings that name none."""
+    settings: Assignments = Field(default_factory=list)
+    """Any setting of data or tokenizer: tokenizer.vocab_size=8000."""
     out: PathText = Field(default="", exclude=True)
     """Folder or URL (s3://...) to write the prepared text to."""
     workers: int | None = not_recorded()
