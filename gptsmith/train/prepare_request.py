@@ -50,6 +50,6 @@ class PrepareRequest(TextRequest):
 
     def of_training(self) -> PretrainRequest:
         """The same for a run that is trained on the text: of its settings, a preparation keeps those of the text."""
-        shared = PretrainRequest.model_fields.keys() & type(self).model_fields.keys() - {"out", "started"}
+        shared = [*TextRequest.model_fields, "tokenizer"]
         given: dict[str, Any] = {name: value for name in shared if (value := getattr(self, name)) not in (None, [])}
         return PretrainRequest.parse(given)
