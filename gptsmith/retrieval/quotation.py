@@ -41,6 +41,11 @@ def quoted_turn(sources: Sequence[Source], question: str, markers: Collection[st
     return f"{INTRODUCTION}\n\n{quotations}\n\n{QUESTION}{question}"
 
 
+def question_of(turn: str) -> str:
+    """The question of a turn that `quoted_turn` has made; another turn as it is."""
+    return turn.partition(f"\n\n{QUESTION}")[2] if turn.startswith(INTRODUCTION) else turn
+
+
 def quotation(source: Source, number: int) -> str:
     """A passage below its number and its place, each line marked."""
     label = " ".join(_lines(" > ".join((source.file, *source.headings))))[:MAX_LABEL_CHARACTERS]

@@ -146,6 +146,17 @@ def test_a_person_chooses_what_is_searched(knowing: Opened, browser: Any, monkey
     expect(page.locator(".beside")).to_contain_text(f"eleven shillings. {HOSTILE}")
     assert seen.violations() == []
     page.keyboard.press("Escape")
+    # A mark on it keeps what it was given.
+    seen.button("Good answer").click()
+    seen.has_marks("up")
+    (answer,) = seen.marks()[0]["answers"]
+    assert [source["file"] for source in answer["sources"]] == [f"{HOSTILE}/{HOSTILE}.md"]
+    assert "Aldric Penhallow opened the forge" in answer["sources"][0]["text"]
+    marks = seen.open("marks")
+    marks.get_by_text("With 1 passage of your documents").click()
+    expect(marks.locator(".marks")).to_contain_text(f"{HOSTILE}/{HOSTILE}.md")
+    expect(marks.locator(".marks")).to_contain_text("Aldric Penhallow opened the forge")
+    marks.close()
     seen.ask("Who is president of Zimbabwe?")
     expect(page.locator(ANSWER).last).to_contain_text(NOTHING_FOUND)
     # It stays chosen; pressed again, nothing is searched.

@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 from gptsmith.base.errors import UserError
 from gptsmith.convert.open import open_model
 from gptsmith.data.discover import discover
+from gptsmith.retrieval.quotation import question_of
 from gptsmith.serve.studio.database import Database
+from gptsmith.serve.studio.improve.held_back import digest
 from gptsmith.serve.studio.marks.examples import SHAPES, examples
 from gptsmith.serve.studio.marks.marks import Marks
 
@@ -31,6 +33,7 @@ PROMPT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content"
 WRITER = """
 import sys
 from pathlib import Path
+from gptsmith.retrieval.quotation import question_of
 from gptsmith.serve.studio.database import Database
 from gptsmith.serve.studio.marks.marks import Marks
 marks = Marks(Database(Path(sys.argv[1])))
@@ -245,6 +248,36 @@ def test_the_address_keeps_shows_exports_and_deletes(with_chat: Opened, tmp_path
     assert with_chat.ask("DELETE", "/studio/api/marks/a").json == {"is_latest": True}
     assert with_chat.ask("DELETE", "/studio/api/marks").json == {"num_deleted": 1}
     assert b"forges a nail" not in stored(with_chat.folder / ".studio")
+
+
+SOURCES = [{"file": "forge.md", "headings": ["Prices"], "text": "A nail costs a shilling."}]
+
+
+def test_an_answer_from_documents_keeps_its_passages_and_is_learnt_from_with_them(with_chat: Opened) -> None:
+    with_chat.post("marks", **thumb("with", answers=[answer("A shilling.", sources=SOURCES)]))
+    with_chat.post("marks", **choice("second", "x", "y", id="one"))
+    (kept,) = with_chat.get("marks?kind=thumb")["marks"]
+    assert kept["answers"][0]["sources"] == SOURCES
+    assert kept["prompt"] == PROMPT
+    (record,) = examples([kept], "kto")
+    system, turn = record["prompt"]
+    assert system == PROMPT[0]
+    assert "> [1] forge.md > Prices\n> A nail costs a shilling." in turn["content"]
+    assert question_of(turn["content"]) == PROMPT[1]["content"]
+    (choice_kept,) = with_chat.get("marks?kind=choice")["marks"]
+    assert all("sources" not in one for one in choice_kept["answers"])
+    # Of two answers, the prompt is that of the chosen one.
+    choice_kept["answers"][1] |= {"sources": SOURCES, "markers": []}
+    (record,) = examples([choice_kept], "dpo")
+    assert "shilling" in record["prompt"][1]["content"]
+    assert digest(record["prompt"]) == digest(PROMPT), "it is one prompt, with passages or without"
+    with_chat.ask("DELETE", "/studio/api/marks")
+    refused = with_chat.ask(
+        "POST",
+        "/studio/api/marks",
+        thumb("x", prompt=[*PROMPT, {"role": "assistant", "content": "?"}], answers=[answer("x", sources=SOURCES)]),
+    )
+    assert "sources belong to a question" in refused.error["message"]
 
 
 def test_weights_that_were_saved_anew_are_not_those_of_the_answer(with_chat: Opened) -> None:

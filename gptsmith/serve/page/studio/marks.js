@@ -92,8 +92,16 @@ function entry(mark, studio, again) {
       el("button", { type: "button", onclick: remove, "aria-label": t("marks.delete_one", { about: prompt.at(-1).content.slice(0, 60) }) }, icon("trash"), t("marks.delete"))),
     el("details", {}, el("summary", { dir: "auto" }, prompt.at(-1).content.slice(0, 300)),
       prompt.map(({ role, content }) => said(t(`marks.${role}`), content))),
+    passages(answers, t),
     answers.map(({ model, text }, number) => said(isChosen(number) ? t("marks.chosen", { model }) : model, text, isChosen(number) ? ".is-chosen" : "")),
     edited !== null && said(t("marks.edited_by_you"), edited, ".is-chosen"));
+}
+
+/** What the models were given of documents, folded. */
+function passages(answers, t) {
+  const found = new Map(answers.flatMap(({ sources = [] }) => sources.map((source) => [`${source.file}\n${source.text}`, source])));
+  return found.size > 0 && el("details", {}, el("summary", {}, t("marks.passages", { count: found.size })),
+    [...found.values()].map(({ file, headings, text }) => el("div.said", {}, el("h3", { dir: "auto" }, [file, ...headings].join(" › ")), el("p.text", { dir: "auto" }, text))));
 }
 
 /** A text, folded where it is long. */

@@ -13,8 +13,11 @@ export function promptOf(conversation, node) {
   return conversation.system ? [{ role: "system", content: conversation.system }, ...turns] : turns;
 }
 
-/** An answer as a mark keeps it. */
-export const answerOf = ({ text, figures, written }) => ({ model: figures.model, text, ...written });
+/** An answer as a mark keeps it, with the passages of documents that it was given. */
+export const answerOf = ({ text, figures, written, documents }) => ({
+  model: figures.model, text, ...written,
+  ...(documents?.sources.length && { sources: documents.sources.map(({ file, headings, text: passage }) => ({ file, headings, text: passage })) }),
+});
 
 /** The other answer of a pair; undefined where there is none. */
 export function otherOf(conversation, { id, parent, duel }) {

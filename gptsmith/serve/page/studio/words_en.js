@@ -479,6 +479,7 @@ export const EN = {
   "marks.verdict_equal": "Equally good",
   "marks.verdict_neither": "Both bad",
   "marks.chosen": "{model}, the better one",
+  "marks.passages": "With {count|passage|passages} of your documents",
   "marks.edited_by_you": "Your version",
   "marks.system": "System prompt",
   "marks.user": "You",

@@ -479,6 +479,7 @@ export const ZH = {
   "marks.verdict_equal": "一样好",
   "marks.verdict_neither": "都不好",
   "marks.chosen": "{model}，更好的回答",
+  "marks.passages": "附有您文档中的 {count} 个段落",
   "marks.edited_by_you": "您的版本",
   "marks.system": "系统提示词",
   "marks.user": "您",

@@ -11,6 +11,8 @@ from gptsmith.base.disjoint_sets import DisjointSets
 from gptsmith.base.json_text import json_text
 from gptsmith.data.care.near_examples import near_examples
 from gptsmith.data.shapes.unpaired_preference import UnpairedPreferenceExample
+from gptsmith.retrieval.quotation import question_of
+from gptsmith.serve.studio.marks.examples import shown_prompt
 
 FRACTION, MOST_PROMPTS = 0.2, 40
 """Of the prompts."""
@@ -22,8 +24,8 @@ Messages = list[dict[str, str]]
 
 
 def split(marks: Sequence[Mark]) -> tuple[list[Mark], list[Messages]]:
-    """The marks to learn from, and prompts that are held back. Which these are depends on their words alone, so that a
-    prompt is held back in further rounds, too."""
+    """The marks to learn from, and prompts that are held back, with the passages that they had. Which these are depends
+    on their words alone, so that a prompt is held back in further rounds, too."""
     groups: dict[int, list[Mark]] = {}
     for mark, group in zip(marks, _groups(marks), strict=True):
         groups.setdefault(group, []).append(mark)
@@ -34,7 +36,7 @@ def split(marks: Sequence[Mark]) -> tuple[list[Mark], list[Messages]]:
     for members in order:
         if len(prompts) < num_prompts and len(held) + len(members) <= most_marks:
             held += members
-            prompts.append(min((mark["prompt"] for mark in members), key=digest))
+            prompts.append(shown_prompt(min(members, key=lambda mark: digest(mark["prompt"]))))
     left_out = {id(mark) for mark in held}
     return [mark for mark in marks if id(mark) not in left_out], prompts
 
@@ -61,6 +63,6 @@ def _groups(marks: Sequence[Mark]) -> list[int]:
 
 
 def digest(prompt: Sequence[Mapping[str, str]]) -> str:
-    """A number that a prompt always has, however it is spaced and in upper or lower case."""
-    words = [[turn["role"], " ".join(turn["content"].casefold().split())] for turn in prompt]
+    """A number that a prompt always has, however it is spaced, in upper or lower case, and with passages or without."""
+    words = [[turn["role"], " ".join(question_of(turn["content"]).casefold().split())] for turn in prompt]
     return hashlib.sha256(json_text(words).encode()).hexdigest()

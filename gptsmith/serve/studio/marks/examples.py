@@ -10,6 +10,8 @@ from gptsmith.data.shapes import ExampleShape
 from gptsmith.data.shapes.chat import ChatShape
 from gptsmith.data.shapes.preference import PreferenceShape
 from gptsmith.data.shapes.unpaired_preference import UnpairedPreferenceShape
+from gptsmith.retrieval.documents import Source
+from gptsmith.retrieval.quotation import quoted_turn
 
 Objective = Literal["sft", "dpo", "kto"]
 SHAPES: Mapping[Objective, ExampleShape] = {
@@ -18,6 +20,17 @@ SHAPES: Mapping[Objective, ExampleShape] = {
     "kto": UnpairedPreferenceShape(),
 }
 """The shape that each objective reads."""
+
+
+def shown_prompt(mark: Mapping[str, Any], number: int = 0) -> list[dict[str, str]]:
+    """The prompt of a mark as the model of its answer `number` was shown it: with the passages of documents that it was
+    given."""
+    *before, last = mark["prompt"]
+    answer = mark["answers"][number]
+    if not (sources := answer.get("sources")):
+        return [*before, last]
+    passages = [Source("", one["file"], tuple(one["headings"]), None, one["text"]) for one in sources]
+    return [*before, {**last, "content": quoted_turn(passages, last["content"], answer["markers"])}]
 
 
 def examples(
@@ -33,7 +46,8 @@ def examples(
 
 
 def _record(mark: Mapping[str, Any], objective: Objective, with_thumbs: bool) -> dict[str, Any] | None:
-    kind, verdict, prompt = mark["kind"], mark["verdict"], mark["prompt"]
+    kind, verdict = mark["kind"], mark["verdict"]
+    prompt = shown_prompt(mark, int(verdict == "second"))
     texts = [answer["text"] for answer in mark["answers"]]
     if objective == "sft":
         if kind == "edit" or (with_thumbs and verdict == "up"):

@@ -15,7 +15,7 @@ from gptsmith.serve.errors import ApiError, refused
 from gptsmith.serve.route import Route
 from gptsmith.serve.studio.marks.examples import SHAPES
 from gptsmith.serve.studio.marks.schemas import KnownRequest, MarkRequest
-from gptsmith.serve.studio.marks.weights import weights_sha256
+from gptsmith.serve.studio.marks.weights import markers_of, weights_sha256
 from gptsmith.serve.studio.queries import number_asked
 from gptsmith.serve.studio.state import StudioState
 
@@ -66,6 +66,10 @@ async def keep(state: StudioState, body: MarkRequest, _: dict[str, object]) -> R
 
     def work() -> bool:
         for answer in mark["answers"]:
+            if not answer["sources"]:
+                del answer["sources"]
+            else:
+                answer["markers"] = markers_of(state.models, answer["model"])
             answer["weights"] = weights_sha256(state.models, answer["model"], answer.pop("made"))
         return state.studio.marks.keep(mark)
 

@@ -31,6 +31,14 @@ class Turn(Schema):
     content: str
 
 
+class Passage(Schema):
+    """A passage of a document that was in the prompt of an answer."""
+
+    file: Annotated[str, Field(max_length=10_000)]
+    headings: list[str] = Field(default_factory=list)
+    text: str
+
+
 class Answer(Schema):
     """An answer that was judged."""
 
@@ -40,6 +48,8 @@ class Answer(Schema):
     """The settings that it was sampled with, as far as they were not the model's own."""
     made: Annotated[str, Field(max_length=40)] | None = None
     """When the weights that wrote it were saved, as the list of models says."""
+    sources: Annotated[list[Passage], Field(max_length=100)] = Field(default_factory=list)
+    """What it was given of documents."""
 
 
 class MarkRequest(Schema):
@@ -64,6 +74,8 @@ class MarkRequest(Schema):
             raise ValueError("edited is for marks of the kind edit, and they need it")
         if self.edited is not None and not self.edited.strip():
             raise ValueError("edited is empty: there is nothing to learn from it")
+        if any(answer.sources for answer in self.answers) and self.prompt[-1].role != "user":
+            raise ValueError("sources belong to a question, and the prompt does not end in one")
         try:
             checked_messages([turn.model_dump() for turn in self.prompt])
         except DataError as error:
