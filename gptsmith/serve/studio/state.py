@@ -23,6 +23,7 @@ from gptsmith.serve.studio.jobs.queue import Jobs
 from gptsmith.serve.studio.marks.marks import Marks
 from gptsmith.serve.studio.place import Place
 from gptsmith.serve.studio.run_folders.changes import RunChanges
+from gptsmith.serve.studio.run_folders.differences import Differences
 from gptsmith.serve.studio.run_folders.rows import Runs
 from gptsmith.serve.studio.take_along.copies import Copies
 from gptsmith.serve.studio.tickets import Tickets
@@ -46,6 +47,7 @@ class Studio:
         jobs: what runs in processes of its own.
         runs: the folders of models that were made.
         run_changes: what people do with them.
+        differences: which of theirs are more than chance.
         copies: those for other programs.
         marks: what people said about answers.
         improvements: models that are tuned by them, and judged blind.
@@ -65,6 +67,7 @@ class Studio:
     jobs: Jobs = field(init=False)
     runs: Runs = field(init=False)
     run_changes: RunChanges = field(init=False)
+    differences: Differences = field(init=False)
     copies: Copies = field(init=False)
     marks: Marks = field(init=False)
     improvements: Improvements = field(init=False)
@@ -79,6 +82,7 @@ class Studio:
         self.jobs = Jobs(self.database, self.place)
         self.default_model = DefaultModel(self.database)
         self.runs = Runs(self.place, self.default_model, self.jobs)
+        self.differences = Differences(self.jobs, self.runs)
         self.copies = Copies(self.place, self.jobs, self.runs)
         self.data = Data(self.place, self.database, self.jobs)
         self.searched = Searched(self.data.collections)

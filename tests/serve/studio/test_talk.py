@@ -143,6 +143,8 @@ def test_two_answers_side_by_side_until_one_is_chosen(talked: Opened, browser: A
     assert page.url == f"{talked.address}/talk"
     seen.button("Compare").click()
     page.get_by_label("Its temperature").fill("0.5")
+    page.get_by_label("Its top-p").fill("0.8")
+    page.get_by_label("Its seed").fill("-1")  # which is none
     columns = page.locator(".column")
     for name in ("chat", "adapted"):
         assert talked.ask("POST", "/v1/completions", {"model": name, "prompt": "a", "max_tokens": 1}).status == 200
@@ -180,8 +182,9 @@ def test_two_answers_side_by_side_until_one_is_chosen(talked: Opened, browser: A
     (mark,) = seen.marks()
     assert [one["text"].split() for one in mark["answers"]] == [text.split() for text in texts]
     assert {one["model"] for one in mark["answers"]} == {"chat", "adapted"}
-    heat = {one["model"]: one["sampling"].get("temperature") for one in mark["answers"]}
-    assert heat == {"chat": None, "adapted": 0.5}
+    own = ("temperature", "top_p", "seed")
+    sampled = {one["model"]: [one["sampling"].get(name) for name in own] for one in mark["answers"]}
+    assert sampled == {"chat": [None, None, None], "adapted": [0.5, 0.8, None]}
     first, second = (one["model"] for one in mark["answers"])
     expect(page.locator(ANSWER)).to_contain_text(f"You preferred this to the answer of {first}.")
     expect(page.locator(f"{ANSWER} .author")).to_have_text(second)
@@ -219,6 +222,15 @@ def test_the_order_is_drawn_where_names_are_hidden(talked: Opened, browser: Any)
         {"model": "two", "settings": {"seed": 3, "temperature": 0.5}},
     )
     assert all(pair == [first, second] for pair in shown)
+    # One model is beside itself with another seed: the next one, or a chosen one.
+    seeds = """async (seed) => {
+      const { Compare } = await import("/page/studio/compare.js");
+      const compare = new Compare();
+      Object.assign(compare.chosen, { isBlind: false, model: "one", seed });
+      const models = [{ name: "one", kind: "chat" }];
+      return compare.sides({ models, model: models[0], conversation: { settings: { seed: 3 } } }).map(({ settings }) => settings.seed);
+    }"""
+    assert [seen.page.evaluate(seeds, seed) for seed in (None, 9)] == [[3, 4], [3, 9]]
     seen.close()
 
 

@@ -1,12 +1,13 @@
-/** What a model is compared with: another one, or itself with other sampling. */
+/** What a model is compared with: another one, or itself with other sampling or another seed. */
 
 import { el, fill, icon } from "../element.js";
 import { keep, keptValue } from "../memory.js";
-import { usual } from "../sampling.js";
+import { checkedSettings, NUMBERS, usual } from "../sampling.js";
 import { t } from "./words.js";
 
 const KEPT = "compare";
-const TEMPERATURE = { name: "temperature", off: 1, min: 0, max: 2, step: 0.05 };
+/** What the second one may have of its own. */
+const OWN = [...NUMBERS.filter(({ name }) => ["temperature", "top_p"].includes(name)), { name: "seed", min: 0, step: 1 }];
 
 /** The models that can write a second one: every one continues a text, those for conversations answer. */
 const able = ({ models, conversation }) => models.filter(({ kind }) => conversation.mode === "text" || kind === "chat");
@@ -32,19 +33,20 @@ export class Compare {
   }
 
   fillStrip(app) {
-    const { temperature, isBlind } = this.chosen;
+    const { isBlind } = this.chosen;
     const other = this.other(app);
-    const { min, max, step } = TEMPERATURE;
-    const hot = el("input.number", { type: "number", min, max, step, value: temperature ?? "", placeholder: String(app.conversation.settings.temperature ?? usual(other, TEMPERATURE)) });
-    hot.addEventListener("input", () => {
-      const value = Number(hot.value);
-      this.set({ temperature: hot.value !== "" && value >= min && value <= max ? value : undefined });
-    });
     fill(this.strip,
       el("label", {}, t("talk.with"), el("select", { onchange: ({ target }) => this.set({ model: target.value }) },
         able(app).map(({ name }) => el("option", { value: name, selected: name === other.name }, name)))),
-      el("label", {}, t("talk.temperature"), hot),
+      OWN.map((one) => el("label", {}, t(`talk.${one.name}`), this.field(one, app.conversation.settings[one.name] ?? usual(other, one)))),
       el("label", {}, el("input", { type: "checkbox", checked: isBlind, onchange: ({ target }) => this.set({ isBlind: target.checked }) }), t("talk.blind")));
+  }
+
+  /** The field of a setting; empty, it is as in the first one, which stands there as `usually`. */
+  field({ name, min, max = "", step }, usually = t("talk.any_seed")) {
+    const box = el("input.number", { type: "number", min, max, step, value: this.chosen[name] ?? "", placeholder: String(usually) });
+    box.addEventListener("input", () => this.set({ [name]: box.value === "" ? undefined : checkedSettings({ [name]: Number(box.value) })[name] }));
+    return box;
   }
 
   set(chosen) {
@@ -61,11 +63,12 @@ export class Compare {
   /** The two {model, settings} in the order that they are shown in, which is drawn where names are hidden. */
   sides(app) {
     const { model, conversation: { settings } } = app;
-    const { temperature, isBlind } = this.chosen;
+    const { isBlind } = this.chosen;
     const other = this.other(app);
-    const changed = { ...settings, ...(temperature !== undefined && { temperature }) };
+    const own = checkedSettings(Object.fromEntries(OWN.map(({ name }) => [name, this.chosen[name]])));
+    const changed = { ...settings, ...own };
     // With one seed, a model would say the same twice.
-    if (other.name === model.name && settings.seed !== undefined) changed.seed = settings.seed + 1;
+    if (other.name === model.name && settings.seed !== undefined && own.seed === undefined) changed.seed = settings.seed + 1;
     const sides = [{ model: model.name, settings: { ...settings } }, { model: other.name, settings: changed }];
     return isBlind && crypto.getRandomValues(new Uint8Array(1))[0] % 2 ? sides.reverse() : sides;
   }

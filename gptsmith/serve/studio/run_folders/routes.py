@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -32,6 +34,12 @@ class RunRequest(Schema):
     """A run."""
 
     run: str
+
+
+class RunsRequest(Schema):
+    """Runs beside each other."""
+
+    runs: Annotated[list[str], Field(max_length=100)]
 
 
 class RenameRequest(RunRequest):
@@ -82,10 +90,15 @@ def _settings(folder: Path) -> str:
 
 async def compare(state: StudioState, request: Request) -> Response:
     """Some runs beside each other: the settings in which they differ, and the figures of their logs."""
-    names = list(dict.fromkeys(request.query_params.getlist("run")))
+    names = _several(request.query_params.getlist("run"))
+    return JSONResponse(await asyncio.to_thread(_compared, state, names))
+
+
+def _several(runs: Sequence[str]) -> list[str]:
+    names = list(dict.fromkeys(runs))
     if not 2 <= len(names) <= MAX_COMPARED:
         raise ApiError(400, f"run: between 2 and {MAX_COMPARED} runs can be compared", param="run")
-    return JSONResponse(await asyncio.to_thread(_compared, state, names))
+    return names
 
 
 def _compared(state: StudioState, names: list[str]) -> dict[str, Any]:
@@ -94,6 +107,18 @@ def _compared(state: StudioState, names: list[str]) -> dict[str, Any]:
     for row in found["runs"]:
         row |= {"row": state.studio.runs.row(row["name"]), "news": news(folders[row["name"]], 0)}
     return found
+
+
+async def list_differences(state: StudioState, request: Request) -> Response:
+    """Whether runs differ by more than chance from the first, as far as it was measured."""
+    names = _several(request.query_params.getlist("run"))
+    return JSONResponse({"differences": await asyncio.to_thread(state.studio.differences.of, names)})
+
+
+async def measure_differences(state: StudioState, body: RunsRequest, _: dict[str, object]) -> Response:
+    """Measures that, in jobs."""
+    names = _several(body.runs)
+    return JSONResponse({"differences": await asyncio.to_thread(state.studio.differences.measure, names)})
 
 
 async def resume(state: StudioState, body: RunRequest, _: dict[str, object]) -> Response:
@@ -141,6 +166,8 @@ ROUTES = (
     Route("/studio/api/runs/default", "POST", use_by_default, request_schema=RunRequest),
     Route("/studio/api/report/{name}", "GET", show_report, needs_key=False),
     Route("/studio/api/compared", "GET", compare),
+    Route("/studio/api/differences", "GET", list_differences),
+    Route("/studio/api/differences", "POST", measure_differences, request_schema=RunsRequest),
     Route("/studio/api/runs/{name}", "GET", get_run),
     Route("/studio/api/runs", "GET", list_runs),
     Route("/studio/api/home", "GET", home),

@@ -40,8 +40,8 @@ def saved(runs: Path, tmp_path_factory: pytest.TempPathFactory, browser: Any) ->
     with opened(home) as studio:
         seen = StudioPage(browser, studio, "take/chat")
         for to, precision in PRECISIONS.items():
-            seen.page.get_by_label("For", exact=True).select_option(to)
-            seen.page.get_by_label("Numbers", exact=True).select_option(precision)
+            seen.page.locator("form.take select").first.select_option(to)
+            seen.page.locator("form.take select").last.select_option(precision)
             seen.button("Write").click()
             row = seen.page.get_by_role("list", name="Copies").get_by_role("listitem").filter(has_text=LABELS[to])
             expect(row.get_by_role("button", name=re.compile("Certificate"))).to_be_visible()
