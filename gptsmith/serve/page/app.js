@@ -3,7 +3,7 @@
 import "./input_method.js"; // first: before other modules listen to keys
 
 import { copyText } from "./clipboard.js";
-import { download, el, fill, icon, iconButton } from "./element.js";
+import { download, el, fill, icon, iconButton, setText } from "./element.js";
 import { extra } from "./extra.js";
 import { fromJson, toJson, toMarkdown } from "./files.js";
 import { misfit } from "./fit.js";
@@ -21,6 +21,7 @@ import { addNode, branchWith, newConversation, path, step, titleOf } from "./tre
 import { nature, welcome } from "./welcome.js";
 import { WhyPanel } from "./why.js";
 import { without } from "./why_question.js";
+import { chooseLanguage, language, t } from "./words.js";
 
 const LOOK_EVERY_MS = 3000;
 const NEAR_PX = 80;
@@ -33,8 +34,8 @@ const place = (id) => document.getElementById(id);
 
 /** Why nothing is written yet. */
 function waitWords({ busySeconds, isLoading, model, node }) {
-  if (busySeconds) return `The model is busy. Retrying in ${busySeconds} s.`;
-  return isLoading && !node.text ? `${model.name} is being loaded. This may take a while.` : "";
+  if (busySeconds) return t("chat.busy", { seconds: busySeconds });
+  return isLoading && !node.text ? t("chat.loading", { name: model.name }) : "";
 }
 
 class App {
@@ -47,7 +48,7 @@ class App {
     });
     this.thread = new Thread(place("thread"), {
       step: (node, by) => this.step(node, by),
-      copy: (node) => copyText(node.text).then(() => passing("Copied."), (error) => passing(error.message)),
+      copy: (node) => copyText(node.text).then(() => passing(t("chat.copied")), (error) => passing(error.message)),
       fits: (node, text) => this.fits(node, text),
       edit: (node, text) => this.edit(node, text),
       again: (node) => this.write(node.parent),
@@ -70,7 +71,7 @@ class App {
   /** Shows the page, and once the models are known the conversation that was shown last. */
   async start() {
     this.showFrame();
-    if (!this.store.isLasting) notice(el("p", {}, "This browser does not store conversations, as in a private window: export those that you want to keep."));
+    if (!this.store.isLasting) notice(el("p", {}, t("chat.not_stored")));
     await this.library.takeUnsaved();
     await this.list();
     await this.begin();
@@ -88,14 +89,14 @@ class App {
       try {
         this.models = await listModels();
         if (this.models.length) return true;
-        fill(place("thread"), el("div.notice", {}, el("p", {}, "No model here writes text: classifiers label texts, at /v1/classify.")));
+        fill(place("thread"), el("div.notice", {}, el("p", {}, t("chat.no_writer"))));
         return false;
       } catch (error) {
         if (!(error instanceof ServerError)) throw error;
         if (error.kind !== "key") await this.whenThere(error.message);
         else if (!await this.askKey()) {
           fill(place("thread"), el("div.notice", {}, el("p", {}, error.message),
-            el("button.primary", { type: "button", onclick: () => this.begin() }, "Enter the key")));
+            el("button.primary", { type: "button", onclick: () => this.begin() }, t("chat.enter_key"))));
           return false;
         }
       }
@@ -105,6 +106,11 @@ class App {
   // What is on the page
 
   showFrame() {
+    document.documentElement.lang = language();
+    setText(place("skip"), t("chat.to_message"));
+    place("sidebar").ariaLabel = t("chat.conversations");
+    place("panel").ariaLabel = t("chat.settings");
+    place("why").ariaLabel = t("chat.why_panel");
     showHead(place("sidebar-head"), {
       create: () => this.create(),
       search: (words) => { this.words = words.trim(); this.list(); },
@@ -128,7 +134,7 @@ class App {
   }
 
   showComposer() {
-    const words = el("textarea", { id: "words", dir: "auto", rows: 1, autocomplete: "off", "aria-label": "Message", value: kept("sessionStorage", "draft-new") ?? "" });
+    const words = el("textarea", { id: "words", dir: "auto", rows: 1, autocomplete: "off", "aria-label": t("chat.message"), value: kept("sessionStorage", "draft-new") ?? "" });
     words.addEventListener("input", () => {
       this.grow();
       keep("sessionStorage", this.draft, words.value);
@@ -142,12 +148,12 @@ class App {
       event.preventDefault();
       this.send();
     });
-    const newest = el("button.newest", { type: "button", id: "newest", hidden: true, onclick: () => this.follow(true) }, icon("down"), "Newest");
+    const newest = el("button.newest", { type: "button", id: "newest", hidden: true, onclick: () => this.follow(true) }, icon("down"), t("chat.newest"));
     const send = el("button.send", {
-      type: "button", id: "send", disabled: true, "aria-label": "Send",
+      type: "button", id: "send", disabled: true, "aria-label": t("chat.send"),
       // The second click of two is not meant for the button that the first has made of it.
       onclick: ({ detail }) => { if (!this.reply) this.send(); else if (detail < 2) this.reply.stop(); },
-    }, icon("send"), el("span", {}, "Send"));
+    }, icon("send"), el("span", {}, t("chat.send")));
     fill(place("composer"), newest, el("div.box", {}, words, send), el("p.soft", { id: "hint" }));
   }
 
@@ -155,17 +161,17 @@ class App {
     const { conversation, model } = this;
     const isEmpty = !conversation.roots.length;
     const names = this.models.map(({ name, kind, state }) =>
-      el("option", { value: name, selected: name === model.name, disabled: conversation.mode === "chat" && kind === "base" && !isEmpty }, ["loading", "failed"].includes(state) ? `${name} (${state})` : name));
+      el("option", { value: name, selected: name === model.name, disabled: conversation.mode === "chat" && kind === "base" && !isEmpty }, ["loading", "failed"].includes(state) ? `${name} (${t(`chat.state_${state}`)})` : name));
     const chooser = this.models.length > 1
-      ? el("select", { "aria-label": "Model", id: "model", onchange: ({ target }) => this.take(target.value) }, names)
+      ? el("select", { "aria-label": t("chat.model"), id: "model", onchange: ({ target }) => this.take(target.value) }, names)
       : el("span.model", { title: nature(model) }, model.name);
     fill(place("bar"),
       !isEmpty && el("h1.unseen", {}, titleOf(conversation)),
-      iconButton("menu", "Conversations", () => this.openSidebar(true), { id: "open-sidebar" }),
+      iconButton("menu", t("chat.conversations"), () => this.openSidebar(true), { id: "open-sidebar" }),
       chooser, extra.bar(this), el("span.space", {}), el("span", { id: "used" }),
-      el("button.toggle", { type: "button", id: "shade", "aria-pressed": String(this.thread.isShaded), title: "Show the probability of each token", onclick: () => this.shade() },
-        icon("shades"), el("span", {}, "Probabilities")),
-      iconButton("sliders", "Settings", () => this.openPanel(place("panel").hidden), { id: "open-panel", "aria-expanded": String(!place("panel").hidden) }));
+      el("button.toggle", { type: "button", id: "shade", "aria-pressed": String(this.thread.isShaded), title: t("chat.show_probabilities"), onclick: () => this.shade() },
+        icon("shades"), el("span", {}, t("chat.probabilities"))),
+      iconButton("sliders", t("chat.settings"), () => this.openPanel(place("panel").hidden), { id: "open-panel", "aria-expanded": String(!place("panel").hidden) }));
     this.showUsed();
     this.showChanged();
   }
@@ -174,9 +180,9 @@ class App {
     const { context_length: context } = this.model;
     const used = path(this.conversation).findLast(({ figures }) => figures?.used !== undefined)?.figures.used;
     if (used === undefined) return fill(place("used"));
-    const meter = el("meter", { min: 0, max: 1, high: 0.8, value: Math.min(1, used / context), "aria-label": "How much of the context is used" });
-    const words = `${used.toLocaleString("en")} of ${context.toLocaleString("en")} tokens`;
-    fill(place("used"), el("span.context", { title: `Context: ${words}` }, meter, el("span.count", {}, words)));
+    const meter = el("meter", { min: 0, max: 1, high: 0.8, value: Math.min(1, used / context), "aria-label": t("chat.context_used") });
+    const words = t("chat.tokens_of", { used, context });
+    fill(place("used"), el("span.context", { title: t("chat.context_is", { words }) }, meter, el("span.count", {}, words)));
   }
 
   /** Marks the button of the settings where one of them is not as usual. */
@@ -185,7 +191,7 @@ class App {
     const isChanged = Object.keys(settings).length > 0 || system !== "";
     const button = place("open-panel");
     button.classList.toggle("is-changed", isChanged);
-    button.title = isChanged ? "Settings (changed from the defaults)" : "Settings";
+    button.title = t(isChanged ? "chat.settings_changed" : "chat.settings");
   }
 
   showSend() {
@@ -194,9 +200,9 @@ class App {
     const isText = conversation.mode === "text";
     const words = place("words");
     const isMute = !isText && model.kind === "base";
-    const label = reply ? "Stop" : isText ? "Continue" : "Send";
-    words.placeholder = isText ? (conversation.roots.length ? "Add text, or leave empty to continue" : "Begin a text, or leave empty") : `Ask ${model.name}`;
-    words.ariaLabel = isText ? "Text" : "Message";
+    const label = t(reply ? "chat.stop" : isText ? "chat.continue" : "chat.send");
+    words.placeholder = isText ? t(conversation.roots.length ? "chat.add_text" : "chat.begin_text") : t("chat.ask", { name: model.name });
+    words.ariaLabel = t(isText ? "chat.text" : "chat.message");
     const send = place("send");
     send.classList.toggle("is-stop", Boolean(reply));
     const waiting = extra.waitsFor(conversation);
@@ -209,10 +215,10 @@ class App {
   hint(isText, isMute) {
     const { conversation, model, reply } = this;
     if (this.misfit) return el("span.wrong", { role: "alert" }, this.misfit);
-    if (isMute) return "No model here supports chat: start a new text instead.";
-    if (conversation.roots.length && conversation.model !== model.name) return `${conversation.model} is no longer served: ${model.name} continues.`;
+    if (isMute) return t("chat.mute");
+    if (conversation.roots.length && conversation.model !== model.name) return t("chat.no_longer", { before: conversation.model, name: model.name });
     if (COARSE.matches) return "";
-    return reply ? "Esc stops it" : `Enter ${isText ? "continues" : "sends"}, Shift+Enter starts a new line`;
+    return t(reply ? "chat.esc_stops" : isText ? "chat.enter_continues" : "chat.enter_sends");
   }
 
   showThread() {
@@ -240,6 +246,10 @@ class App {
         if (conversation === this.conversation) this.showChanged();
       },
       close: () => this.openPanel(false),
+      language: extra.hasLanguage ? null : (code) => {
+        chooseLanguage(code);
+        location.reload();
+      },
       theme: (theme) => {
         keep("localStorage", "theme", theme);
         document.documentElement.dataset.theme = theme;
@@ -255,10 +265,10 @@ class App {
     showList(place("sidebar-list"), summaries, state, {
       show: (id) => this.visit(id),
       menu: (one, button) => openMenu(button, one.title, [
-        [icon("edit"), "Rename", () => this.rename(one)],
-        [icon("export"), "Export as JSON", () => this.export(one, "json")],
-        [icon("export"), "Export as Markdown", () => this.export(one, "md")],
-        [icon("trash"), "Delete", () => this.remove(one)],
+        [icon("edit"), t("chat.rename"), () => this.rename(one)],
+        [icon("export"), t("chat.export_json"), () => this.export(one, "json")],
+        [icon("export"), t("chat.export_markdown"), () => this.export(one, "md")],
+        [icon("trash"), t("chat.delete"), () => this.remove(one)],
       ]),
     });
   }
@@ -386,7 +396,7 @@ class App {
     if (id === (this.conversation?.roots.length ? this.conversation.id : undefined)) return;
     const isThere = id !== "" && (await this.open(id));
     if (!isThere) this.create();
-    if (id && !isThere) passing("The conversation of this address is not in this browser.");
+    if (id && !isThere) passing(t("chat.not_in_browser"));
   }
 
   /** Shows a conversation, unless another one is asked for meanwhile; false where there is none of that id. */
@@ -412,7 +422,7 @@ class App {
     this.checkFit();
     place("model").focus();
     if (conversation.roots.length && conversation.mode === "text" && this.model.kind === "chat") {
-      passing(`${name} answers messages. Here it only continues the text.`, "New conversation", () => this.create(name));
+      passing(t("chat.only_continues", { name }), t("chat.new"), () => this.create(name));
     }
   }
 
@@ -430,7 +440,7 @@ class App {
     if (!await this.library.get(id)) {
       this.reply?.stop();
       this.create();
-      passing("This conversation was deleted in another tab.");
+      passing(t("chat.deleted_elsewhere"));
     } else if (!this.reply) {
       this.showThread();
       if (!place("panel").contains(document.activeElement)) this.showPanel();
@@ -439,7 +449,7 @@ class App {
   }
 
   async rename(one) {
-    const title = (await askFor("Name of the conversation", { value: one.title, button: "Rename" }))?.trim();
+    const title = (await askFor(t("chat.name"), { value: one.title, button: t("chat.rename"), cancel: t("chat.cancel") }))?.trim();
     const conversation = title && (await this.library.get(one.id));
     if (!conversation) return;
     conversation.title = title;
@@ -454,7 +464,7 @@ class App {
     this.replies.get(one.id)?.stop();
     await this.library.remove(one.id);
     if (conversation === this.conversation) this.create();
-    passing(`“${one.title}” is deleted.`, "Undo", async () => {
+    passing(t("chat.deleted", { title: one.title }), t("chat.undo"), async () => {
       await this.library.restore(conversation);
       this.visit(one.id);
     });
@@ -471,7 +481,7 @@ class App {
   async exportAll() {
     const summaries = await this.store.list();
     const all = (await Promise.all(summaries.map(({ id }) => this.library.get(id)))).filter(Boolean);
-    if (!all.length) passing("There are no conversations yet.");
+    if (!all.length) passing(t("chat.none_yet"));
     else download("conversations.json", toJson(all), "application/json");
   }
 
@@ -481,9 +491,9 @@ class App {
       for (const one of conversations) await this.store.put(one);
       await this.list();
       if (conversations.length === 1) this.visit(conversations[0].id);
-      passing(conversations.length === 1 ? "Imported one conversation." : `Imported ${conversations.length} conversations.`);
+      passing(t("chat.imported", { count: conversations.length }));
     } catch (error) {
-      passing(`Import failed: ${error.message}`);
+      passing(t("chat.import_failed", { problem: error.message }));
     }
   }
 
@@ -582,7 +592,7 @@ class App {
     else {
       if (node.role === "assistant") extra.edited(this, node, made);
       this.showThread();
-      this.thread.focus(made.id, "Edit");
+      this.thread.focus(made.id, "edit");
       await this.library.keep(conversation);
     }
   }
@@ -591,7 +601,7 @@ class App {
     const other = step(this.conversation, node.id, by);
     if (!other) return;
     this.showThread();
-    const [arrow, back] = by < 0 ? ["Previous version", "Next version"] : ["Next version", "Previous version"];
+    const [arrow, back] = by < 0 ? ["left", "right"] : ["right", "left"];
     this.thread.focus(other.id, arrow);
     if (document.activeElement === document.body) this.thread.focus(other.id, back);
     this.library.keep(this.conversation);
@@ -644,7 +654,7 @@ class App {
     if (this.reply) return;
     const { text } = conversation.nodes[id];
     const rest = without(text, start, stop);
-    if (conversation.mode === "chat" && !rest.trim()) return passing("Nothing of that message would be left.");
+    if (conversation.mode === "chat" && !rest.trim()) return passing(t("chat.nothing_left"));
     await this.write(branchWith(conversation, id, rest, node.id).id);
   }
 
@@ -661,7 +671,7 @@ class App {
   // The server
 
   async askKey() {
-    const key = await askFor("API key of the server", { kind: "password", button: "Use it", value: keyOfTab(), hint: "Get it from the person who runs the server. It is kept until this tab is closed." });
+    const key = await askFor(t("chat.key"), { kind: "password", button: t("chat.use_it"), cancel: t("chat.cancel"), value: keyOfTab(), hint: t("chat.key_hint") });
     if (key === null) return false;
     setKeyOfTab(key.trim());
     return true;
@@ -669,7 +679,7 @@ class App {
 
   /** Waits until a server that is gone is back. */
   async whenThere(words) {
-    const away = notice(icon("alert"), el("p", {}, words), el("p.soft", {}, "This message disappears when it is back."));
+    const away = notice(icon("alert"), el("p", {}, words), el("p.soft", {}, t("chat.until_back")));
     await this.untilThere();
     away();
   }
@@ -693,7 +703,7 @@ class App {
     this.isLooking = false;
     if (!await this.getModels()) return;
     this.showAround();
-    passing("The server is back.");
+    passing(t("chat.back"));
   }
 }
 

@@ -1,6 +1,7 @@
 /** What is copied. */
 
 import { make } from "./element.js";
+import { t } from "./words.js";
 
 /** Puts a text on the clipboard, or throws an error for a person. */
 export async function copyText(text) {
@@ -23,5 +24,5 @@ function copySelected(text) {
   const isCopied = document.execCommand("copy");
   area.remove();
   focused?.focus({ preventScroll: true });
-  if (!isCopied) throw new Error("this browser does not let a page copy: select the text and copy it yourself");
+  if (!isCopied) throw new Error(t("chat.no_clipboard"));
 }

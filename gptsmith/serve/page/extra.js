@@ -1,11 +1,15 @@
 /** What a page around the chat page adds to it: alone, it is as it is. */
+
+import { t } from "./words.js";
 export const extra = {
   /** The name of the model that conversations begin with where nothing else says it. */
   firstModel: () => undefined,
+  /** Whether it lets a person choose the language. */
+  hasLanguage: false,
   /** Nodes for the bar. */
   bar: () => [],
   /** Where what is said is kept. */
-  whereKept: () => "Conversations are kept in this browser and nowhere else.",
+  whereKept: () => t("chat.where_kept"),
   /** Below a message: {lines, buttons}. */
   more: () => ({}),
   /** Called when a conversation was shown. */

@@ -1,6 +1,7 @@
 /** Whether a message can be sent at all, which is said before it is sent. */
 
 import { tokenize } from "./server.js";
+import { t } from "./words.js";
 
 const COUNT_MS = 3000;
 /** Tokens that a template may put around a message. */
@@ -14,12 +15,12 @@ const encoder = new TextEncoder();
 export async function misfit(model, { mode, system }, text) {
   if (mode === "text" || encoder.encode(system + text).length + AROUND_A_MESSAGE < model.context_length) return "";
   const messages = [...(system ? [{ role: "system", content: system }] : []), { role: "user", content: text }];
-  const limit = `the context of ${model.name} has ${model.context_length.toLocaleString("en")}. Shorten it.`;
+  const about = { name: model.name, context: model.context_length };
   try {
     const { length } = await tokenize({ model: model.name, messages }, AbortSignal.timeout(COUNT_MS));
-    return length < model.context_length ? "" : `This message has ${length.toLocaleString("en")} tokens: ${limit}`;
+    return length < model.context_length ? "" : t("chat.too_long", { ...about, count: length });
   } catch (error) {
     // Without an answer it is sent, and what is wrong is said there.
-    return error.kind === "full" ? `This message has more tokens than the model can read: ${limit}` : "";
+    return error.kind === "full" ? t("chat.too_long_to_read", about) : "";
   }
 }

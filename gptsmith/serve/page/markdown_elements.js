@@ -4,6 +4,7 @@ import { copyText } from "./clipboard.js";
 import { make } from "./element.js";
 import { cellsOf } from "./markdown_blocks.js";
 import { withText } from "./markdown_text.js";
+import { t } from "./words.js";
 
 /** How many cells a table may have that its source leaves out: few characters could ask for millions. */
 const MOST_FILLED = 1000;
@@ -33,7 +34,7 @@ export function withBlocks(target, blocks) {
 function codeElement({ language, lines, fence }) {
   let end = lines.length;
   while (!fence && end > 0 && !lines[end - 1].trim()) end -= 1;
-  const button = make("button", { type: "button", class: "copy", "aria-label": "Copy code" }, "Copy");
+  const button = make("button", { type: "button", class: "copy", "aria-label": t("chat.copy_code") }, t("chat.copy"));
   button.addEventListener("click", copyCode);
   const code = make("code");
   if (end) code.append(lines.slice(0, end).join("\n"));
@@ -97,11 +98,11 @@ function cellElement(tag, text, side) {
 async function copyCode({ currentTarget: button }) {
   const code = button.closest(".code").querySelector("code");
   const said = await copyText(code.textContent).then(
-    () => "Copied",
-    () => "Not copied",
+    () => t("chat.code_copied"),
+    () => t("chat.code_not_copied"),
   );
   label(button, said, said);
-  setTimeout(() => label(button, "Copy", "Copy code"), COPIED_MS);
+  setTimeout(() => label(button, t("chat.copy"), t("chat.copy_code")), COPIED_MS);
 }
 
 function label(button, text, name) {

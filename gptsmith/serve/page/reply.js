@@ -4,6 +4,7 @@ import { extra } from "./extra.js";
 import { fields } from "./sampling.js";
 import { ServerError, tokenize, write } from "./server.js";
 import { path } from "./tree.js";
+import { t } from "./words.js";
 
 const MAX_TRIES = 8;
 const COUNT_MS = 3000;
@@ -43,7 +44,7 @@ export class Reply {
     } catch (error) {
       if (controller.signal.aborted) node.finish = "stopped";
       else if (error instanceof ServerError) node.error = { kind: error.kind, message: error.message };
-      else node.error = { kind: "failed", message: `This page failed: ${error.message}.` };
+      else node.error = { kind: "failed", message: t("chat.page_failed", { problem: error.message }) };
     }
     this.measure();
     if (this.firstAt && node.figures.used === undefined) await this.count();

@@ -1,20 +1,15 @@
 /** How a text is drawn: what can be set, and what of it is sent. */
 
-/** The settings that are numbers. `off` is the value that sets nothing, where the model's own is not known. */
+/** The settings that are numbers. `off` is the value that sets nothing, where the model's own is not known. Their words are
+ *  `chat.set.NAME` and `chat.help.NAME`. */
 export const NUMBERS = [
-  { name: "temperature", label: "Temperature", min: 0, max: 2, step: 0.05, off: 1,
-    help: "0 is greedy; below 1 is more deterministic, above 1 more random." },
-  { name: "top_p", label: "Top-p", min: 0.01, max: 1, step: 0.01, off: 1,
-    help: "Sample from the most probable tokens that together have this probability." },
-  { name: "top_k", label: "Top-k", min: 0, max: 200, step: 1, off: 0, help: "Sample from only this many of the most probable tokens; 0 is all." },
-  { name: "min_p", label: "Min-p", min: 0, max: 1, step: 0.01, off: 0,
-    help: "Sample from tokens at least this fraction as probable as the most probable one." },
-  { name: "repetition_penalty", label: "Repetition penalty", min: 0.5, max: 2, step: 0.05, off: 1,
-    help: "Above 1, tokens that are already in the context become less probable." },
-  { name: "frequency_penalty", label: "Frequency penalty", min: -2, max: 2, step: 0.1, off: 0,
-    help: "Subtracted from the logit of a token for each time that it was generated." },
-  { name: "presence_penalty", label: "Presence penalty", min: -2, max: 2, step: 0.1, off: 0,
-    help: "Subtracted from the logit of a token that was generated before." },
+  { name: "temperature", min: 0, max: 2, step: 0.05, off: 1 },
+  { name: "top_p", min: 0.01, max: 1, step: 0.01, off: 1 },
+  { name: "top_k", min: 0, max: 200, step: 1, off: 0 },
+  { name: "min_p", min: 0, max: 1, step: 0.01, off: 0 },
+  { name: "repetition_penalty", min: 0.5, max: 2, step: 0.05, off: 1 },
+  { name: "frequency_penalty", min: -2, max: 2, step: 0.1, off: 0 },
+  { name: "presence_penalty", min: -2, max: 2, step: 0.1, off: 0 },
 ];
 
 export const MAX_STOPS = 16;

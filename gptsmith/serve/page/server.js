@@ -2,6 +2,7 @@
 
 import { events } from "./events.js";
 import { keep, kept } from "./memory.js";
+import { t } from "./words.js";
 
 const KEY = "key";
 /** Where the server is: behind a proxy it may be below another address. */
@@ -74,9 +75,9 @@ export async function* write(isChat, body, signal) {
     }
   } catch (error) {
     if (signal.aborted || error instanceof ServerError) throw error;
-    throw new ServerError("broken", "The connection was interrupted. The text so far is kept.");
+    throw new ServerError("broken", t("chat.connection_broken"));
   }
-  if (!isWhole) throw new ServerError("broken", "The answer was interrupted. The text so far is kept.");
+  if (!isWhole) throw new ServerError("broken", t("chat.answer_broken"));
 }
 
 /**
@@ -96,7 +97,7 @@ export async function explain(body, signal, onProgress) {
   } catch (error) {
     if (signal.aborted || error instanceof ServerError) throw error;
   }
-  throw new ServerError("broken", "The explanation was interrupted.");
+  throw new ServerError("broken", t("chat.explanation_broken"));
 }
 
 /** Where a text stands in what a model learnt from. */
@@ -115,7 +116,7 @@ async function read(answer) {
   try {
     return await answer.json();
   } catch {
-    throw new ServerError("failed", "The response of the server cannot be read.");
+    throw new ServerError("failed", t("chat.unreadable"));
   }
 }
 
@@ -138,7 +139,7 @@ async function ask(path, body, signal, more = {}) {
     answer = await fetch(new URL(path, BASE), { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new ServerError("gone", "The server does not answer. Is gptsmith serve still running? What you wrote is kept.");
+    throw new ServerError("gone", t("chat.server_gone"));
   }
   if (answer.ok) return answer;
   let told = {};
@@ -151,13 +152,13 @@ async function ask(path, body, signal, more = {}) {
 }
 
 function errorOf(status, told, retryAfterS) {
-  const said = sentence(told.message ?? `the server answered ${status}`);
-  if (status === 401) return new ServerError("key", "This server requires an API key.");
+  const said = sentence(told.message ?? t("chat.server_answered", { status: String(status) }));
+  if (status === 401) return new ServerError("key", t("chat.needs_key"));
   if (status === 429 || told.code === "queue_full") {
-    return new ServerError("busy", "The model is busy with other requests.", { retryAfterS: retryAfterS || 1 });
+    return new ServerError("busy", t("chat.server_busy"), { retryAfterS: retryAfterS || 1 });
   }
-  if (status === 503) return new ServerError("gone", "The server is shutting down and accepts no new requests.");
-  if (status === 413) return new ServerError("full", "This text is longer than the server accepts.");
+  if (status === 503) return new ServerError("gone", t("chat.shutting_down"));
+  if (status === 413) return new ServerError("full", t("chat.server_full"));
   if (told.code === "context_length_exceeded") return new ServerError("full", said);
   return new ServerError(status >= 500 ? "failed" : "refused", said, { param: told.param });
 }

@@ -1,6 +1,7 @@
 /** The probability view: a text whose tokens are shaded by how sure the model was, and the alternatives of each. */
 
 import { el, fill, readablePercent } from "./element.js";
+import { t } from "./words.js";
 
 /** From which probability on a token is of a shade, the surest first. */
 const SHADES = [0.9, 0.6, 0.3, 0.1, 0.02, 0];
@@ -84,8 +85,8 @@ export function showShades(target, node, onPick) {
 
 /** What each shade means. */
 export function legend() {
-  const named = SHADES.map((least, shade) => el(`li.shade-${shade}`, {}, least ? `${Math.round(least * 100)} %` : "less"));
-  return el("ul.legend", { "aria-label": "Shades: the probability of a token is at least" }, named);
+  const named = SHADES.map((least, shade) => el(`li.shade-${shade}`, {}, least ? `${Math.round(least * 100)} %` : t("chat.less")));
+  return el("ul.legend", { "aria-label": t("chat.shades") }, named);
 }
 
 /**
@@ -102,21 +103,20 @@ export function alternatives(node, piece, ends, onChoose, most = Infinity) {
     const probability = Math.exp(one.logprob);
     const bar = el("span.bar", { "aria-hidden": "true" }, el("span", {}));
     bar.firstChild.style.width = `${Math.max(1, probability * 100)}%`;
-    const name = isEnd ? el("em", {}, "ends here") : el("code", {}, one.bytes ? hexOf(one.bytes) : visible(one.text));
-    const label = `${isEnd ? "end of the text" : one.bytes ? "part of a character" : spoken(one.text)}, ${readablePercent(probability)}`;
-    const state = isWritten ? ", was written" : "";
+    const name = isEnd ? el("em", {}, t("chat.ends_here")) : el("code", {}, one.bytes ? hexOf(one.bytes) : visible(one.text));
+    const label = `${isEnd ? t("chat.text_end") : one.bytes ? t("chat.part_character") : spoken(one.text)}, ${readablePercent(probability)}`;
     return el("li", {}, el(
       `button.alternative${isWritten ? ".is-written" : ""}`,
-      { type: "button", disabled: isWritten || Boolean(one.bytes), "aria-label": label + state, onclick: () => onChoose(one, isEnd) },
+      { type: "button", disabled: isWritten || Boolean(one.bytes), "aria-label": isWritten ? t("chat.was_written", { label }) : label, onclick: () => onChoose(one, isEnd) },
       name, bar, el("span.percent", {}, readablePercent(probability)),
     ));
   });
   return [
-    el("p.soft", {}, piece.count > 1 ? `One character, made of ${piece.count} tokens; the first of them:` : "Choose another, and the text continues from there."),
+    el("p.soft", {}, piece.count > 1 ? t("chat.one_character", { count: piece.count }) : t("chat.choose_another")),
     el("ol.alternatives", {}, rows),
   ];
 }
 
 const hexOf = (bytes) => bytes.map((byte) => `0x${byte.toString(16).padStart(2, "0")}`).join(" ");
-export const visible = (text) => text.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "(nothing)";
-export const spoken = (text) => (text.trim() === "" ? { " ": "space", "\n": "new line" }[text] ?? "white space" : text.trim());
+export const visible = (text) => text.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥") || t("chat.nothing");
+export const spoken = (text) => (text.trim() === "" ? t({ " ": "chat.space", "\n": "chat.new_line" }[text] ?? "chat.white_space") : text.trim());

@@ -3,13 +3,14 @@
 import { el, iconButton } from "./element.js";
 import { closeBeside, openBeside, passing } from "./popup.js";
 import { passage, ServerError } from "./server.js";
+import { t } from "./words.js";
 
 /** Headings that a passage begins with: they are said above it. */
 const HEADINGS = /^(#{1,6} .*\s*)+/;
 
 /** Where a passage stands, for a person. */
 export const placeOf = ({ file, line, headings }) =>
-  [line === null ? file : `${file}, line ${line.toLocaleString("en")}`, headings.join(" › ")].filter(Boolean).join(" · ");
+  [line === null ? file : t("chat.line", { file, line }), headings.join(" › ")].filter(Boolean).join(" · ");
 
 /** The answers whose sources are unfolded. */
 const unfolded = new WeakSet();
@@ -23,7 +24,7 @@ export function sourcesOf(node) {
   const { sources, note } = node.documents;
   if (!sources.length) return note && el("p.soft", {}, note);
   const toggled = ({ target }) => unfolded[target.open ? "add" : "delete"](node);
-  return el("details.sources", { open: unfolded.has(node), ontoggle: toggled }, el("summary", {}, sources.length === 1 ? "1 source" : `${sources.length} sources`),
+  return el("details.sources", { open: unfolded.has(node), ontoggle: toggled }, el("summary", {}, t("chat.sources", { count: sources.length })),
     el("ol", {}, sources.map((source) => el("li", {}, entry(source)))));
 }
 
@@ -42,9 +43,9 @@ async function open(source, button) {
   } catch (error) {
     if (!(error instanceof ServerError)) throw error;
     if (error.kind !== "refused") return passing(error.message);
-    note = el("p.soft", {}, "The file has changed since: this is what the model was given.");
+    note = el("p.soft", {}, t("chat.file_changed"));
   }
   const part = (name, text) => text && el(name, { dir: "auto" }, text);
-  openBeside(button, `Source: ${placeOf(source)}`, el("div.passage", {},
-    el("div.row", {}, el("h3", { dir: "auto" }, placeOf(source)), iconButton("close", "Close the source", () => closeBeside(true))), note, part("p.around", found.before), part("p", found.text), part("p.around", found.after)));
+  openBeside(button, t("chat.source", { place: placeOf(source) }), el("div.passage", {},
+    el("div.row", {}, el("h3", { dir: "auto" }, placeOf(source)), iconButton("close", t("chat.close_source"), () => closeBeside(true))), note, part("p.around", found.before), part("p", found.text), part("p.around", found.after)));
 }

@@ -2,6 +2,7 @@
 
 import { el, fill } from "./element.js";
 import { MarkdownView } from "./markdown.js";
+import { t } from "./words.js";
 
 const THOUGHTS = /^\s*<think>([^]*?)(?:<\/think>\s*|$)/;
 
@@ -22,7 +23,7 @@ export class AnswerView {
     const [written, thoughts = ""] = THOUGHTS.exec(text) ?? [""];
     const hasThoughts = thoughts.trim() !== "";
     this.details.hidden = !hasThoughts;
-    this.summary.textContent = !hasThoughts ? "" : written.includes("</think>") ? "Thoughts" : "Thinking …";
+    this.summary.textContent = !hasThoughts ? "" : t(written.includes("</think>") ? "chat.thoughts" : "chat.thinking");
     this.thoughts.update(thoughts.trim());
     this.answer.update(text.slice(written.length));
   }

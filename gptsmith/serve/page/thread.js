@@ -1,11 +1,12 @@
 /** The messages of a conversation on the page. */
 
-import { el, fill, icon, iconButton, readableCount, readablePercent, readableSeconds } from "./element.js";
+import { el, fill, icon, iconButton, readablePercent, readableSeconds } from "./element.js";
 import { alternatives, leastSure, legend, pieces, showShades, surprise } from "./shades.js";
 import { openBeside, closeBeside, openMenu } from "./popup.js";
 import { hasSources, sourcesOf } from "./sources.js";
 import { AnswerView } from "./thoughts.js";
 import { path, siblings } from "./tree.js";
+import { t } from "./words.js";
 
 const SHADES_EVERY_MS = 150;
 /** How long nothing must have come of a text that has no end before it counts as broken off: another tab may write it. */
@@ -90,14 +91,14 @@ export class Thread {
   }
 
   author(node) {
-    return node.role === "user" ? "You" : node.figures?.model ?? this.model?.name ?? "Model";
+    return node.role === "user" ? t("chat.you") : node.figures?.model ?? this.model?.name ?? t("chat.a_model");
   }
 
   words(view, node, isWriting, wait) {
     const isPlain = node.role === "user" || this.conversation.mode === "text";
     if (isWriting && !node.text) {
       view.answer = null;
-      fill(view.words, el("span.waiting", {}, wait || el("span.dots", { "aria-label": "generating" })));
+      fill(view.words, el("span.waiting", {}, wait || el("span.dots", { "aria-label": t("chat.generating") })));
     } else if (this.isShaded && node.tokens?.length) {
       const now = performance.now();
       if (isWriting && now - (view.shadedAt ?? 0) < SHADES_EVERY_MS) return;
@@ -129,37 +130,37 @@ export class Thread {
     const { ids, index } = siblings(this.conversation, node.id);
     if (ids.length < 2) return null;
     const arrow = (name, label, by) =>
-      iconButton(name, label, () => this.on.step(node, by), { disabled: Boolean(this.writing) || !ids[index + by], data: { action: label } });
-    return el("span.branches", { role: "group", "aria-label": `Version ${index + 1} of ${ids.length}` },
-      arrow("left", "Previous version", -1), el("span", { "aria-hidden": "true" }, `${index + 1} / ${ids.length}`), arrow("right", "Next version", 1));
+      iconButton(name, label, () => this.on.step(node, by), { disabled: Boolean(this.writing) || !ids[index + by], data: { action: name } });
+    return el("span.branches", { role: "group", "aria-label": t("chat.version", { index: index + 1, count: ids.length }) },
+      arrow("left", t("chat.previous"), -1), el("span", { "aria-hidden": "true" }, `${index + 1} / ${ids.length}`), arrow("right", t("chat.next"), 1));
   }
 
   buttons(node) {
     return this.entries(node).map(([name, label, action]) =>
-      iconButton(name, label, action, { data: { action: label }, disabled: Boolean(this.writing) && name !== "copy" }));
+      iconButton(name, label, action, { data: { action: name }, disabled: Boolean(this.writing) && name !== "copy" }));
   }
 
   entries(node) {
     const isAnswer = node.role === "assistant";
     const entries = [
-      ["copy", "Copy", () => this.on.copy(node)],
-      ["edit", "Edit", () => this.edit(node)],
+      ["copy", t("chat.copy"), () => this.on.copy(node)],
+      ["edit", t("chat.edit"), () => this.edit(node)],
     ];
-    if (isAnswer) entries.push(["again", "Regenerate", () => this.on.again(node)]);
-    if (isAnswer && node.tokens?.length && !hasSources(node)) entries.push(["why", "Why these words?", () => this.why(node)]);
-    if (isAnswer && node === this.last && node.text && this.conversation.mode === "chat") entries.push(["go", "Continue", () => this.on.goOn(node)]);
+    if (isAnswer) entries.push(["again", t("chat.again"), () => this.on.again(node)]);
+    if (isAnswer && node.tokens?.length && !hasSources(node)) entries.push(["why", t("chat.why"), () => this.why(node)]);
+    if (isAnswer && node === this.last && node.text && this.conversation.mode === "chat") entries.push(["go", t("chat.continue"), () => this.on.goOn(node)]);
     return entries;
   }
 
   /** The button of a part in the middle of a text. */
   more(node) {
     const { ids, index } = siblings(this.conversation, node.id);
-    const button = iconButton("more", "Edit, regenerate or see versions", () => {
+    const button = iconButton("more", t("chat.more_part"), () => {
       if (this.writing) return;
-      const steps = [[-1, "left", "Previous version"], [1, "right", "Next version"]]
+      const steps = [[-1, "left", t("chat.previous")], [1, "right", t("chat.next")]]
         .filter(([by]) => ids[index + by])
-        .map(([by, name, words]) => [icon(name), `${words} (${index + 1 + by} of ${ids.length})`, () => this.on.step(node, by)]);
-      openMenu(button, "This part", [...this.entries(node).map(([name, words, action]) => [icon(name), words, action]), ...steps]);
+        .map(([by, name, words]) => [icon(name), t("chat.version_of", { words, index: index + 1 + by, count: ids.length }), () => this.on.step(node, by)]);
+      openMenu(button, t("chat.this_part"), [...this.entries(node).map(([name, words, action]) => [icon(name), words, action]), ...steps]);
     }, { data: { action: "more" }, "aria-haspopup": "dialog" });
     if (ids.length > 1) button.append(el("span", {}, `${index + 1} / ${ids.length}`));
     return button;
@@ -170,24 +171,24 @@ export class Thread {
     const told = [];
     if (node.note) told.push(el("p.soft", {}, node.note));
     if (figures.numForgotten) {
-      const what = this.conversation.mode === "text" ? `first ${figures.numForgotten.toLocaleString("en")} tokens` : `oldest ${figures.numForgotten} messages`;
-      told.push(el("p.soft", {}, `The ${what} were omitted: the context of the model has ${this.model.context_length.toLocaleString("en")} tokens.`));
+      const what = this.conversation.mode === "text" ? "chat.tokens_omitted" : "chat.messages_omitted";
+      told.push(el("p.soft", {}, t(what, { count: figures.numForgotten, context: this.model.context_length })));
     }
     if (error) told.push(this.problem(node, error));
-    else if (finish === "stopped") told.push(el("p.soft", {}, "Stopped."));
-    else if (finish && !node.text) told.push(el("p.soft", {}, "The answer is empty."));
-    else if (finish === "length") told.push(el("p.soft", {}, isFull(node, this.model) ? "The context is full." : "The maximum number of tokens is reached."));
-    else if (finish === "content_filter") told.push(el("p.soft", {}, "Ended here: only passages of the training text could follow, and this server does not recite them."));
-    else if (!finish && figures.model && Date.now() - (node.changed ?? 0) > QUIET_MS) told.push(el("p.soft", {}, "The answer was interrupted here."));
+    else if (finish === "stopped") told.push(el("p.soft", {}, t("chat.stopped")));
+    else if (finish && !node.text) told.push(el("p.soft", {}, t("chat.empty")));
+    else if (finish === "length") told.push(el("p.soft", {}, t(isFull(node, this.model) ? "chat.full" : "chat.maximum")));
+    else if (finish === "content_filter") told.push(el("p.soft", {}, t("chat.recital")));
+    else if (!finish && figures.model && Date.now() - (node.changed ?? 0) > QUIET_MS) told.push(el("p.soft", {}, t("chat.interrupted")));
     return told;
   }
 
   problem(node, { kind, message }) {
     const act = (words, action, name = "") => el(`button${name}`, { type: "button", onclick: action, data: { action: words } }, words);
     const actions = {
-      key: [act("Enter the key", () => this.on.key(node), ".primary")],
-      full: [act("Edit the message", () => this.edit(this.conversation.nodes[node.parent] ?? node), ".primary"), act("New conversation", () => this.on.create())],
-    }[kind] ?? [act(node.text ? "Continue" : "Try again", () => this.on.goOn(node), ".primary")];
+      key: [act(t("chat.enter_key"), () => this.on.key(node), ".primary")],
+      full: [act(t("chat.edit_message"), () => this.edit(this.conversation.nodes[node.parent] ?? node), ".primary"), act(t("chat.new"), () => this.on.create())],
+    }[kind] ?? [act(t(node.text ? "chat.continue" : "chat.try_again"), () => this.on.goOn(node), ".primary")];
     return el("div.notice", { role: "alert" }, icon("alert"), el("p", {}, message), el("div.notice-buttons", {}, actions));
   }
 
@@ -196,7 +197,7 @@ export class Thread {
     const view = this.views.get(node.id);
     if (!view || this.writing) return;
     view.isEdited = true;
-    const box = el("textarea", { value: node.text, dir: "auto", "aria-label": "The message", rows: Math.min(16, node.text.split("\n").length + 1) });
+    const box = el("textarea", { value: node.text, dir: "auto", "aria-label": t("chat.the_message"), rows: Math.min(16, node.text.split("\n").length + 1) });
     const end = () => {
       view.isEdited = false;
       this.show(this.conversation, this.model, this.writing);
@@ -208,7 +209,7 @@ export class Thread {
       this.on.edit(node, text);
     };
     const isAsked = node.role === "user" && this.conversation.mode === "chat";
-    const cancel = () => { end(); this.focus(node.id, "Edit"); };
+    const cancel = () => { end(); this.focus(node.id, "edit"); };
     box.addEventListener("keydown", (event) => {
       if (event.key === "Escape") cancel();
       else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) take();
@@ -217,8 +218,8 @@ export class Thread {
       event.preventDefault();
     });
     fill(view.words, el("div.editing", {}, box, el("div.dialog-buttons", {},
-      el("button", { type: "button", onclick: cancel }, "Cancel"),
-      el("button.primary", { type: "button", onclick: take }, isAsked ? "Send" : "Keep"))));
+      el("button", { type: "button", onclick: cancel }, t("chat.cancel")),
+      el("button.primary", { type: "button", onclick: take }, t(isAsked ? "chat.send" : "chat.keep")))));
     view.words.onclick = view.words.onkeydown = null;
     fill(view.tools);
     box.focus();
@@ -230,8 +231,8 @@ export class Thread {
       closeBeside();
       this.on.choose(node, piece, one, isEnd);
     });
-    const why = el("button.why", { type: "button", onclick: () => { closeBeside(true); this.on.why(node, piece); } }, icon("why"), "Why this word?");
-    openBeside(button, "Alternatives", [rows, !hasSources(node) && why]);
+    const why = el("button.why", { type: "button", onclick: () => { closeBeside(true); this.on.why(node, piece); } }, icon("why"), t("chat.why_word"));
+    openBeside(button, t("chat.alternatives"), [rows, !hasSources(node) && why]);
   }
 
   /** Explains the word that the model was least sure of; any other is a click away. */
@@ -252,10 +253,10 @@ const isFull = (node, model) => node.figures?.used >= model.context_length;
 function figuresOf(node, isShaded) {
   const { tokens, seconds, firstTokenS } = node.figures ?? {};
   if (!tokens) return [];
-  const told = [`${readableCount(tokens)} ${tokens === 1 ? "token" : "tokens"}`];
-  if (tokens > 1 && seconds > MEASURABLE_S) told.push(`${Number(((tokens - 1) / seconds).toPrecision(3))} tokens/s`);
-  told.push(`first after ${readableSeconds(firstTokenS)}`);
+  const told = [t("chat.num_tokens", { count: tokens })];
+  if (tokens > 1 && seconds > MEASURABLE_S) told.push(t("chat.per_second", { rate: String(Number(((tokens - 1) / seconds).toPrecision(3))) }));
+  told.push(t("chat.first_after", { time: readableSeconds(firstTokenS) }));
   const known = isShaded ? surprise(node) : null;
-  if (known) told.push(`${known.bits.toFixed(2)} bits per token (mean probability ${readablePercent(2 ** -known.bits)})`);
+  if (known) told.push(t("chat.bits", { bits: known.bits.toFixed(2), percent: readablePercent(2 ** -known.bits) }));
   return told.join(" · ");
 }

@@ -1,3 +1,4 @@
+import { t } from "./words.js";
 const MOST_TITLE = 60;
 
 /** A name that nothing else has. (`crypto.randomUUID` is only there on pages that came over HTTPS or from this machine.) */
@@ -96,7 +97,7 @@ export function absorb(conversation, other) {
 export function titleOf(conversation) {
   if (conversation.title) return conversation.title;
   const first = path(conversation).find(({ role, text }) => role === "user" && text.trim());
-  return first ? beginning(first.text.trimStart().split(/[\r\n]/, 1)[0].trimEnd()) : "New conversation";
+  return first ? beginning(first.text.trimStart().split(/[\r\n]/, 1)[0].trimEnd()) : t("chat.new");
 }
 
 const lastChange = ({ changed, created }) => changed ?? created;

@@ -6,10 +6,11 @@ import { explain, ServerError, trace } from "./server.js";
 import { spoken } from "./shades.js";
 import { Question } from "./why_question.js";
 import { contrasts, howSure, inside, ofYourWords, trust, yourTexts } from "./why_sections.js";
+import { t } from "./words.js";
 
 const WORDS = ["alternatives", "leave_one_out"];
 const INSIDE = ["logit_lens", "direct_logit_attribution"];
-const GRAINS = [["words", "Word by word"], ["sentences", "Sentence by sentence"]];
+const GRAINS = [["words", "why.word_by_word"], ["sentences", "why.by_sentence"]];
 const CANCELLED = Symbol("cancelled");
 
 /**
@@ -36,18 +37,18 @@ export class WhyPanel {
     };
     const { sure, words, contrast, texts, trust: verdict } = this.places;
     fill(this.target,
-      el("div.row", {}, el("h2", {}, "Why ", el("q.target", {}, spoken(piece.text)), "?"), iconButton("close", "Close the explanation", () => this.on.close())),
-      section("How sure", sure),
-      section("Your words", words),
-      section("Why not …?", contrast),
-      section("Where in your texts", texts),
-      section("Inside", this.places.inside),
-      section("Can I trust this?", verdict));
+      el("div.row", {}, el("h2", { dir: "auto" }, t("why.title", { word: spoken(piece.text) })), iconButton("close", t("why.close"), () => this.on.close())),
+      section(t("why.how_sure"), sure),
+      section(t("why.your_words"), words),
+      section(t("why.why_not"), contrast),
+      section(t("why.in_texts"), texts),
+      section(t("why.inside"), this.places.inside),
+      section(t("why.trust"), verdict));
     this.target.hidden = false;
     this.target.scrollTop = 0;
     fill(sure, howSure(node, piece, model.end_tokens ?? [], (one, isEnd) => this.on.choose(node, piece, one, isEnd)));
-    fill(texts, el("p.soft", {}, "Comes after your words."));
-    fill(this.places.inside, el("p.soft", {}, "Comes last."));
+    fill(texts, el("p.soft", {}, t("why.after_words")));
+    fill(this.places.inside, el("p.soft", {}, t("why.comes_last")));
     this.run("words", "texts", "inside");
   }
 
@@ -73,14 +74,14 @@ export class WhyPanel {
       if (controller.signal.aborted) return;
       this.unfinished = this.unfinished.filter((name) => name !== part);
     }
-    speak("The explanation is complete.");
+    speak(t("why.complete"));
   }
 
   explainWords(controller) {
     const { places, question, by } = this;
     const remove = (place) => this.on.remove(this.node, place);
-    fill(places.trust, el("p.soft", {}, "Said once your words have been tried."));
-    return this.work(controller, places.words, "Trying your words one by one", async (signal, onProgress) => {
+    fill(places.trust, el("p.soft", {}, t("why.trust_later")));
+    return this.work(controller, places.words, t("why.trying"), async (signal, onProgress) => {
       const found = await explain({ ...question.body, methods: WORDS, by, ...this.contrast }, signal, onProgress);
       this.take(found);
       fill(places.words, ofYourWords(found, question, remove), this.chooser());
@@ -93,13 +94,13 @@ export class WhyPanel {
 
   /** What is tried: word by word, or sentence by sentence. */
   chooser() {
-    return el("div.by", { role: "radiogroup", "aria-label": "What is tried" }, GRAINS.map(([name, label]) => el("label", {},
-      el("input", { type: "radio", name: "by", value: name, checked: name === this.by, onchange: () => { this.by = name; this.run("words"); } }), label)));
+    return el("div.by", { role: "radiogroup", "aria-label": t("why.tried") }, GRAINS.map(([name, label]) => el("label", {},
+      el("input", { type: "radio", name: "by", value: name, checked: name === this.by, onchange: () => { this.by = name; this.run("words"); } }), t(label))));
   }
 
   traceTexts(controller) {
     const { places, question, model } = this;
-    return this.work(controller, places.texts, "Looking through the texts that it learnt from", async (signal) => {
+    return this.work(controller, places.texts, t("why.looking"), async (signal) => {
       const found = await trace({ model: model.name, text: question.passage }, signal);
       fill(places.texts, yourTexts(found, question.placeInPassage, (source, box) => this.forget(source, box)));
     });
@@ -107,7 +108,7 @@ export class WhyPanel {
 
   /** Says what becomes of the word once a copy of the model has forgotten a passage for one step. */
   forget({ run, place, num_tokens }, box) {
-    return this.work(this.controller, box, "Forgetting it, and others to compare, on a copy", async (signal) => {
+    return this.work(this.controller, box, t("why.forgetting"), async (signal) => {
       const { forgotten } = await trace({ ...this.question.body, forget: { run, place, num_tokens } }, signal);
       fill(box, el("p.says", {}, forgotten.says));
     });
@@ -115,7 +116,7 @@ export class WhyPanel {
 
   explainInside(controller) {
     const { places, question } = this;
-    return this.work(controller, places.inside, "Reading the layers", async (signal, onProgress) => {
+    return this.work(controller, places.inside, t("why.reading_layers"), async (signal, onProgress) => {
       const found = await explain({ ...question.body, methods: INSIDE, ...this.contrast }, signal, onProgress);
       this.take(found);
       fill(places.inside, inside(found, (item, box) => this.switchOff(item, box)));
@@ -126,10 +127,10 @@ export class WhyPanel {
   /** Lets the model write on from the word without a part of its network. */
   switchOff(item, box) {
     const { question, node } = this;
-    return this.work(this.controller, box, "Writing without it", async (signal, onProgress) => {
+    return this.work(this.controller, box, t("why.writing_without"), async (signal, onProgress) => {
       const { rewritten } = await explain({ ...question.body, methods: [], switch_off: [item.part] }, signal, onProgress);
       fill(box);
-      this.on.rewritten(node, rewritten, `Written from “${spoken(this.piece.text)}” on with ${item.text} switched off, each time the likeliest token.`);
+      this.on.rewritten(node, rewritten, t("why.rewritten", { word: spoken(this.piece.text), part: item.text }));
     });
   }
 
@@ -164,10 +165,10 @@ export class WhyPanel {
       await job(signal, ({ done, total }) => { if (total) meter.value = done / total; });
     } catch (error) {
       if (signal.aborted) return;
-      const told = error instanceof ServerError ? error.message : `This page failed: ${error.message}.`;
+      const told = error instanceof ServerError ? error.message : t("chat.page_failed", { problem: error.message });
       const again = () => this.work(this.controller, box, words, job, below);
       const isRefused = error.kind === "refused";
-      fill(box, el(isRefused ? "p.says" : "p.problem", { role: "alert" }, told), below, !isRefused && el("button", { type: "button", onclick: again }, "Try again"));
+      fill(box, el(isRefused ? "p.says" : "p.problem", { role: "alert" }, told), below, !isRefused && el("button", { type: "button", onclick: again }, t("chat.try_again")));
     } finally {
       clearInterval(clock);
       box.removeAttribute("aria-busy");

@@ -1,6 +1,7 @@
 /** What is asked about a word, and where the server's places in a prompt lie in a conversation. */
 
 import { path } from "./tree.js";
+import { t } from "./words.js";
 
 /** How much of an answer around a word is looked for in the texts, in characters to each side. */
 const AROUND = 240;
@@ -26,8 +27,8 @@ export class Question {
 
   /** The texts that the model had read, in order: [{id, author, text}], where `id` is null for the system prompt. */
   get texts() {
-    const read = this.before.map(({ id, role, text }) => ({ id, author: role === "user" ? "You" : "The model", text }));
-    return this.system ? [{ id: null, author: "System prompt", text: this.system }, ...read] : read;
+    const read = this.before.map(({ id, role, text }) => ({ id, author: t(role === "user" ? "chat.you" : "why.the_model"), text }));
+    return this.system ? [{ id: null, author: t("chat.system_prompt"), text: this.system }, ...read] : read;
   }
 
   /** Where something of the prompt stands: {id, start, stop, text}, in places of the text of one message; null if in none. */

@@ -2,6 +2,7 @@
 
 import { el, readablePercent } from "./element.js";
 import { alternatives, spoken, visible } from "./shades.js";
+import { t } from "./words.js";
 
 const NUM_STRONGEST = 4;
 const NUM_PARTS = 6;
@@ -20,28 +21,28 @@ export function howSure(node, piece, ends, onChoose) {
   const begun = node.text.slice(0, piece.start);
   return [
     el("p.excerpt", { dir: "auto" }, begun.length > EXCERPT ? `… ${begun.slice(-EXCERPT).trimStart()}` : begun, el("strong", {}, piece.text)),
-    el("p.says", {}, `The model gave “${spoken(piece.text)}” a probability of ${readablePercent(Math.exp(logprob))}: ${surpriseWords(bits)} (${bits.toFixed(1)} bits).`),
+    el("p.says", {}, t("why.gave", { word: spoken(piece.text), percent: readablePercent(Math.exp(logprob)), words: surpriseWords(bits), bits: bits.toFixed(1) })),
     alternatives(node, piece, ends, onChoose, NUM_ALTERNATIVES),
   ];
 }
 
-const surpriseWords = (bits) => (bits < 0.5 ? "it was nearly certain" : bits < 1.5 ? "it was fairly sure" : bits < 4 ? "it hesitated between several words" : "it was a surprise to the model itself");
+const surpriseWords = (bits) => t(bits < 0.5 ? "why.certain" : bits < 1.5 ? "why.fairly_sure" : bits < 4 ? "why.hesitated" : "why.surprise");
 
 /** The words before it, shaded by what changes without them. `onRemove(place)` is called for one that a person takes away. */
 export function ofYourWords(found, question, onRemove) {
   const claim = found.claims.find(({ kind }) => kind === "leave_one_out");
   const items = (claim?.items ?? []).map((item) => ({ ...item, place: question.place(item) })).filter(({ place }) => place?.text.trim());
-  if (!items.length) return [el("p.soft", {}, claim?.says || "There were no words before it that could be left out.")];
+  if (!items.length) return [el("p.soft", {}, claim?.says || t("why.no_words"))];
   const largest = Math.max(...items.map(({ change }) => Math.abs(change)));
-  const remove = (item) => el("button", { type: "button", "aria-label": `Remove “${item.place.text.trim()}” and write again`, onclick: () => onRemove(item.place) }, "Remove it");
+  const remove = (item) => el("button", { type: "button", "aria-label": t("why.remove_and_write", { words: item.place.text.trim() }), onclick: () => onRemove(item.place) }, t("why.remove"));
   const strongest = byStrength(items.some(isNamed) ? items.filter(isNamed) : items).slice(0, NUM_STRONGEST);
   return [
     el("p.says", {}, claim.says),
-    el("div.read", { role: "group", "aria-label": "The words before it, shaded by what changes without them" }, question.texts.map(({ author, text }, number) => el("div", {},
+    el("div.read", { role: "group", "aria-label": t("why.shaded") }, question.texts.map(({ author, text }, number) => el("div", {},
       question.texts.length > 1 && el("p.soft", {}, author), el("p.shaded", { dir: "auto" }, shaded(text, items.filter(({ place }) => place.number === number), largest))))),
     el("ol.strongest", {}, strongest.map((item) => el("li", {},
       el("q", { dir: "auto" }, clipped(item.place.text.trim())), el("p.soft", {}, `${withoutIt(item.change, found)}.`),
-      item.place.id === null ? el("span.soft", {}, "Change it in the settings.") : remove(item)))),
+      item.place.id === null ? el("span.soft", {}, t("why.in_settings")) : remove(item)))),
   ];
 }
 
@@ -54,7 +55,7 @@ function shaded(text, items, largest) {
   for (const { place: { start, stop }, change } of [...items].sort((one, other) => one.place.start - other.place.start)) {
     if (start < last) continue;
     const share = largest ? Math.abs(change) / largest : 0;
-    const mark = el(`mark${share < FAINT ? "" : change > 0 ? ".for" : ".against"}`, { title: `${change > 0 ? "for it" : "against it"}: ${nats(change)}` }, text.slice(start, stop));
+    const mark = el(`mark${share < FAINT ? "" : change > 0 ? ".for" : ".against"}`, { title: t(change > 0 ? "why.for_it" : "why.against_it", { nats: nats(change) }) }, text.slice(start, stop));
     mark.style.setProperty("--share", `${Math.round(share * 100)}%`);
     content.push(text.slice(last, start), mark);
     last = stop;
@@ -65,19 +66,19 @@ function shaded(text, items, largest) {
 /** A change of the difference in words: how many times likelier or less likely the word is, against the other one. */
 function withoutIt(change, { target, against }) {
   const times = Math.exp(Math.abs(change));
-  const compared = against ? `, against “${spoken(against.text)}”` : "";
-  if (times < 1.05) return "Without it, nearly nothing changes";
-  return `Without it, “${spoken(target.text)}” is ${times < 100 ? times.toPrecision(2) : "over 100"} times ${change > 0 ? "less likely" : "likelier"}${compared}`;
+  if (times < 1.05) return t("why.no_change");
+  const words = t(change > 0 ? "why.less_likely" : "why.likelier", { word: spoken(target.text), times: times < 100 ? times.toPrecision(2) : t("why.over_100") });
+  return against ? t("why.against_word", { words, other: spoken(against.text) }) : words;
 }
 
 /** Other words as the contrast: `onChoose(text)`. */
 export function contrasts(found, onChoose) {
   const claim = found.claims.find(({ kind }) => kind === "alternatives");
   const others = (claim?.items ?? []).filter(({ text }) => text !== found.target.text && !text.includes("\ufffd")).slice(0, NUM_CONTRASTS);
-  if (!found.against) return [el("p.soft", {}, "There is no other word to compare with.")];
+  if (!found.against) return [el("p.soft", {}, t("why.no_other"))];
   return [
-    el("p.says", {}, `“${spoken(found.target.text)}” rather than “${spoken(found.against.text)}”: ${readablePercent(found.target.probability)} to ${readablePercent(found.against.probability)}.`),
-    others.length > 0 && el("p.soft", {}, "Choose another word to compare with; your words are tried again."),
+    el("p.says", {}, t("why.rather_than", { word: spoken(found.target.text), other: spoken(found.against.text), percent: readablePercent(found.target.probability), other_percent: readablePercent(found.against.probability) })),
+    others.length > 0 && el("p.soft", {}, t("why.choose_other")),
     el("div.chips", {}, others.map((one) => el("button.chip", { type: "button", "aria-pressed": String(one.text === found.against.text), onclick: () => onChoose(one.text) },
       el("code", {}, visible(one.text)), " ", readablePercent(Math.exp(one.change))))),
   ];
@@ -88,8 +89,8 @@ export function yourTexts({ sources, missing = [] }, start, onForget) {
   const holdsWord = (source) => Number(source.text_start <= start && start < source.text_stop);
   const shown = [...sources].sort((one, other) => holdsWord(other) - holdsWord(one) || other.num_tokens - one.num_tokens).slice(0, NUM_SOURCES);
   return [
-    !shown.length && el("p.says", {}, "Nothing of the sort was found in the texts that it learnt from: it put these words together itself."),
-    shown.length > 0 && !holdsWord(shown[0]) && el("p.says", {}, "The word itself stands in no passage that is long enough to tell. Near it:"),
+    !shown.length && el("p.says", {}, t("why.not_found")),
+    shown.length > 0 && !holdsWord(shown[0]) && el("p.says", {}, t("why.near_it")),
     el("ol.sources", {}, shown.map((source) => passage(source, onForget))),
     missing.map((why) => el("p.soft", {}, `${why}.`)),
   ];
@@ -100,10 +101,10 @@ function passage(source, onForget) {
   const result = el("div", {});
   return el("li", {},
     el("blockquote", { dir: "auto" }, before, el("strong", {}, words), after),
-    el("p.soft", {}, el("code", {}, line ? `${file}:${line}` : where ? `${file}, ${where}` : file), ` · ${tokens} tokens`, copies > 1 && `, ${copies.toLocaleString("en")} times`),
-    typeof share === "number" && el("p.soft", {}, `In text that it never saw, a match so long begins at ${readablePercent(share)} of the places.`),
-    state !== "unchanged" && el("p.problem", {}, state === "missing" ? "The file is not there any more." : "The file has changed since."),
-    el("button", { type: "button", onclick: () => onForget(source, result) }, "Forget for one step"), result);
+    el("p.soft", {}, el("code", {}, line ? `${file}:${line}` : where ? `${file}, ${where}` : file), ` · ${t("chat.num_tokens", { count: tokens })}`, copies > 1 && `, ${t("why.times", { count: copies })}`),
+    typeof share === "number" && el("p.soft", {}, t("why.by_chance", { percent: readablePercent(share) })),
+    state !== "unchanged" && el("p.problem", {}, t(state === "missing" ? "why.file_missing" : "why.file_changed")),
+    el("button", { type: "button", onclick: () => onForget(source, result) }, t("why.forget")), result);
 }
 
 /** Where in the network it was decided, and by which parts; `onSwitchOff(item, box)` for one that a person takes away. */
@@ -123,12 +124,12 @@ function depth({ says, items }) {
     else runs.push({ first: block, last: block, text, isDecided });
   }
   const rows = runs.map(({ text, isDecided, ...run }) => el(`li${isDecided ? ".is-decided" : ""}`, {}, el("span", {}, readAfter(run)), el("code", {}, visible(text))));
-  return [el("p.says", {}, says), rows.length > 0 && el("details.depth", {}, el("summary", {}, "What its head reads after each block"), el("ol", {}, rows))];
+  return [el("p.says", {}, says), rows.length > 0 && el("details.depth", {}, el("summary", {}, t("why.head_reads")), el("ol", {}, rows))];
 }
 
 function readAfter({ first, last }) {
-  if (first === undefined) return "Before the first block";
-  return first === last ? `After block ${first}` : `After blocks ${first} to ${last}`;
+  if (first === undefined) return t("why.before_first");
+  return t(first === last ? "why.after_block" : "why.after_blocks", { first, last });
 }
 
 function bars({ says, items }, onSwitchOff) {
@@ -139,43 +140,44 @@ function bars({ says, items }, onSwitchOff) {
     bar.firstChild.style.width = `${largest ? Math.max(1, (Math.abs(item.change) / largest) * 100) : 1}%`;
     const result = el("div", {});
     return el("li", {}, el("span.name", {}, item.text), bar, el("span.percent", {}, nats(item.change)),
-      item.part?.startsWith("blocks.") && el("button", { type: "button", "aria-label": `Switch off ${item.text} and write again`, onclick: () => onSwitchOff(item, result) }, "Switch it off"), result);
+      item.part?.startsWith("blocks.") && el("button", { type: "button", "aria-label": t("why.switch_off_part", { part: item.text }), onclick: () => onSwitchOff(item, result) }, t("why.switch_off")), result);
   });
   return [el("p.says", {}, says), rows.length > 0 && el("ol.parts", {}, rows)];
 }
 
 const VERDICTS = {
-  holds: ["Holds", "Tested on this very model: taking away what is named changes the word more than taking away as much at random."],
-  "no better than chance": ["No better than chance", "Tested, and as much taken away at random changes the word as much: do not trust it."],
-  "not tested": ["Not tested", "It says what goes together, not what makes the model write it."],
+  holds: "why.holds",
+  "no better than chance": "why.chance",
+  "not tested": "why.untested",
 };
-const KINDS = { leave_one_out: "Your words", direct_logit_attribution: "Parts of the network", logit_lens: "Depth", alternatives: "How sure" };
+const KINDS = { leave_one_out: "why.your_words", direct_logit_attribution: "why.parts", logit_lens: "why.depth", alternatives: "why.how_sure" };
 
 /** Whether it can be trusted: the test beside each claim, what is left unexplained, and the checks of this model. */
 export function trust(claims, checks) {
   const judged = claims.filter(({ kind, items }) => kind !== "alternatives" && items.length);
   return [
     judged.map((claim) => {
-      const [name, meaning] = VERDICTS[claim.verdict] ?? [claim.verdict, ""];
+      const verdict = VERDICTS[claim.verdict];
+      const [name, meaning] = verdict ? [t(verdict), t(`${verdict}_why`)] : [claim.verdict, ""];
       return el("div.verdict", {},
-        el("p", {}, el("strong", {}, `${KINDS[claim.kind] ?? claim.kind}: `), el(`span.seal${claim.verdict === "holds" ? ".holds" : ""}`, {}, name)),
+        el("p", {}, el("strong", {}, t("why.kind", { kind: claim.kind in KINDS ? t(KINDS[claim.kind]) : claim.kind })), el(`span.seal${claim.verdict === "holds" ? ".holds" : ""}`, {}, name)),
         el("p.soft", {}, claim.why || meaning), claim.test && el("p.soft", {}, testWords(claim.test)),
-        typeof claim.rest === "number" && claim.kind !== "logit_lens" && el("p.soft", {}, `Left unexplained: ${nats(Math.abs(claim.rest))}.`));
+        typeof claim.rest === "number" && claim.kind !== "logit_lens" && el("p.soft", {}, t("why.unexplained", { nats: nats(Math.abs(claim.rest)) })));
     }),
-    !judged.length && el("p.soft", {}, "Nothing has been tested yet."),
-    checks.length > 0 && el("details", {}, el("summary", {}, `Checks of this model: ${checks.filter(({ holds }) => holds).length} of ${checks.length} hold`),
+    !judged.length && el("p.soft", {}, t("why.nothing_tested")),
+    checks.length > 0 && el("details", {}, el("summary", {}, t("why.checks", { holding: checks.filter(({ holds }) => holds).length, count: checks.length })),
       el("table", {}, el("tbody", {}, checks.map((one) => el("tr", {}, el("th", { scope: "row" }, one.says), el("td", {}, verdictOf(one))))))),
   ];
 }
 
 const verdictOf = ({ error, holds, bound, why }) => {
   if (error === null) return why;
-  return `${holds ? "holds" : "fails"}: off by ${error.toExponential(1)}, at most ${bound.toExponential(0)}`;
+  return t(holds ? "why.check_holds" : "why.check_fails", { error: error.toExponential(1), bound: bound.toExponential(0) });
 };
 
 function testWords({ num_removed: count, change, random_mean: mean, random_interval: interval, num_random: times, p_value: chance }) {
   const usual = interval ? ` (${interval.map((one) => one.toFixed(2)).join(" to ")})` : "";
-  return `Without the ${count === 1 ? "strongest" : `${count} strongest`}: ${nats(change)}. Without as many at random, ${times} times: ${nats(mean)}${usual}. Chance of so much by luck: ${readablePercent(chance)}.`;
+  return t(count === 1 ? "why.test_one" : "why.test", { count, times, usual, change: nats(change), mean: nats(mean), percent: readablePercent(chance) });
 }
 
 const nats = (value) => `${value > 0 ? "+" : ""}${value.toFixed(2)} nats`;

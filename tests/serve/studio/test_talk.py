@@ -228,7 +228,8 @@ def test_the_order_is_drawn_where_names_are_hidden(talked: Opened, browser: Any)
       const compare = new Compare();
       Object.assign(compare.chosen, { isBlind: false, model: "one", seed });
       const models = [{ name: "one", kind: "chat" }];
-      return compare.sides({ models, model: models[0], conversation: { settings: { seed: 3 } } }).map(({ settings }) => settings.seed);
+      const sides = compare.sides({ models, model: models[0], conversation: { settings: { seed: 3 } } });
+      return sides.map(({ settings }) => settings.seed);
     }"""
     assert [seen.page.evaluate(seeds, seed) for seed in (None, 9)] == [[3, 4], [3, 9]]
     seen.close()

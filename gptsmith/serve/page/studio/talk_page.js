@@ -54,6 +54,7 @@ function duelOf(app) {
 }
 
 Object.assign(extra, {
+  hasLanguage: true,
   whereKept: () => t("talk.where_kept"),
   firstModel: () => defaultModel,
   bar: (app) => [compare.show(app), documents.show(app)],
@@ -92,7 +93,7 @@ function takeModel() {
 }
 
 function showFrame() {
-  showTop(place("top"), "talk", () => { showFrame(); shownApp?.showThread(); });
+  showTop(place("top"), "talk", () => location.reload());
   place("marks-link")?.remove();
   place("sidebar").append(el("a", { id: "marks-link", href: "./#/marks" }, t("marks.title")));
 }

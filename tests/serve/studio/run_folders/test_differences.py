@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def test_a_difference_is_real_beyond_chance_only() -> None:
 def test_runs_are_measured_on_one_text_by_a_press(runs: Path, tmp_path: Path, browser: Any) -> None:
     for source, name in (("base", "base"), ("base", "same"), ("labels", "labels")):
         copy(runs / source, tmp_path / "runs" / name)
+    shutil.copytree(runs / "smiths", tmp_path / "runs" / "smiths")  # the text that they name
     with opened(tmp_path) as studio:
         seen = StudioPage(browser, studio, "compared/base/same/labels")
         card = seen.page.get_by_role("region", name="Is the difference real?")
