@@ -235,7 +235,7 @@ def test_the_address_keeps_shows_exports_and_deletes(with_chat: Opened, tmp_path
     (chosen,) = with_chat.get("marks?kind=choice")["marks"]
     assert [one["weights"] for one in chosen["answers"]] == [digest, None]
     assert with_chat.post("marks/known", ids=["a", "b"]) == {"marks": {"a": {"verdict": "edited", "at_ms": 1}}}
-    assert with_chat.get("marks/counts")["examples"] == {"sft": 1, "dpo": 2, "kto": 0}
+    assert with_chat.get("marks/counts")["examples"] == {"sft": 1, "dpo": 2, "kto": 0, "continuation": 0}
     path = "/studio/api/marks/export?objective=dpo&model="
     ticket = with_chat.ask("POST", "/studio/api/tickets", {"path": path}).json["ticket"]
     answered = with_chat.ask("GET", f"{path}&ticket={ticket}", token="")
@@ -294,6 +294,8 @@ def test_weights_that_were_saved_anew_are_not_those_of_the_answer(with_chat: Ope
         ({"kind": "edit", "verdict": "edited"}, "edited"),
         ({"kind": "edit", "verdict": "edited", "edited": " "}, "empty"),
         ({"prompt": []}, "at least 1"),
+        ({"prompt": [{"role": "text", "content": "x"}]}, "turn 1 needs a role"),
+        ({"kind": "continuation", "verdict": "first", "answers": [answer("x"), answer("y")]}, "one text"),
         ({"prompt": [*PROMPT, PROMPT[0]]}, "turn 3 is the system's"),
         ({"id": "../a"}, "id"),
         ({"at_ms": -1}, "at_ms"),

@@ -316,14 +316,30 @@ def test_a_text_is_continued_by_a_base_model_and_another_until_one_is_chosen(tal
     assert {one["model"] for one in asked} == {"base", "chat"}
     assert {one["prompt"] for one in asked} == {"The smith "}
     expect(page.locator("#hint")).to_contain_text("Choose how the text goes on")
-    expect(page.locator(".verdicts")).to_contain_text("Not kept as a mark")
+    expect(page.locator(".verdicts")).to_contain_text("Improve does not learn from it")
     assert seen.violations() == []
     page.reload()
     texts = [columns.nth(number).locator(".words").inner_text() for number in range(2)]
     seen.button("Go on with chat").click()
     expect(columns).to_have_count(0)
     expect(page.locator(".document .assistant")).to_contain_text(texts[1].strip())
-    assert seen.marks() == []
+    # The choice is kept, apart from what models can be tuned by here, and goes along as plain text.
+    seen.has_marks("second")
+    (mark,) = seen.marks()
+    assert (mark["kind"], mark["prompt"]) == ("continuation", [{"role": "text", "content": "The smith "}])
+    assert [one["model"] for one in mark["answers"]] == ["base", "chat"]
+    assert talked.get("marks/counts")["examples"] == {"sft": 0, "dpo": 0, "kto": 0, "continuation": 1}
+    assert talked.get("improve")["models"] == []
+    listed = seen.open("marks")
+    expect(listed.locator(".marks")).to_contain_text("chat, the better one")
+    with listed.expect_download() as download:
+        seen.button("Continuations (1)", listed).click()
+    chosen, rejected = (mark["answers"][number]["text"] for number in (1, 0))
+    record = {"prompt": "The smith ", "chosen": chosen, "rejected": rejected}
+    assert json.loads(download.value.path().read_text()) == record
+    listed.close()
+    seen.button("Take back").click()
+    seen.has_marks()
     # The text goes on, and is compared again.
     seen.say("")
     seen.ended()

@@ -125,7 +125,7 @@ export class Duel {
   }
 
   showVerdicts() {
-    if (this.isText) return fill(this.foot, el("p.soft", {}, t("talk.texts_not_kept")));
+    if (this.isText) return fill(this.foot, el("p.soft", {}, t("talk.texts_kept")));
     const given = this.marks.verdictOf(this.node);
     return refill(this.foot, !this.isWriting && ["equal", "neither"].map((verdict) =>
       el("button", { type: "button", onclick: () => this.choose(verdict), "aria-pressed": String(given === verdict) }, t(`talk.${verdict}`))));
@@ -180,11 +180,11 @@ export class Duel {
     });
   }
 
-  /** Goes on with the better one, and keeps the verdict on answers: marks teach how to answer a message. */
+  /** Goes on with the better one, and keeps the verdict. */
   async choose(verdict) {
     const { app, conversation, nodes } = this;
     if (this.isWriting) return;
-    if (!this.isText) this.marks.choose(conversation, nodes, verdict);
+    this.marks.choose(conversation, nodes, verdict);
     select(conversation, nodes[verdict === "second" ? 1 : 0].id);
     conversation.updated = Date.now();
     app.showThread();

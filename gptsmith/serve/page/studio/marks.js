@@ -7,8 +7,8 @@ import { save } from "./links.js";
 import { pager } from "./pager.js";
 import { moment, number } from "./words.js";
 
-const KINDS = ["thumb", "edit", "choice"];
-const OBJECTIVES = ["sft", "dpo", "kto"];
+const KINDS = ["thumb", "edit", "choice", "continuation"];
+const OBJECTIVES = ["sft", "dpo", "kto", "continuation"];
 const PAGE = 50;
 /** Longer texts are folded, in characters. */
 const SHORT = 400;
@@ -80,17 +80,18 @@ function filters({ counts }, kind, model, { go, t }) {
 function entry(mark, studio, again) {
   const { api, t } = studio;
   const { id, kind, verdict, prompt, answers, edited, at_ms: at } = mark;
-  const isChosen = (number) => kind === "choice" && verdict === ["first", "second"][number];
+  const begun = prompt.at(-1).content || t("marks.empty");
+  const isChosen = (number) => ["choice", "continuation"].includes(kind) && verdict === ["first", "second"][number];
   const remove = tried(studio, async () => {
     await api.remove(`marks/${id}`);
     await again();
   });
   const said = (label, text, name = "") => el(`div.said${name}`, {}, el("h3", { dir: "auto" }, label), whole(text || t("marks.empty")));
-  const words = kind === "choice" && isChosen(1) ? t("marks.verdict_first") : t(`marks.verdict_${verdict}`);
+  const words = isChosen(1) ? t("marks.verdict_first") : t(`marks.verdict_${verdict}`);
   return el("li", {},
     el("div.row", {}, el("strong", {}, words), el("time.soft", { dateTime: new Date(at).toISOString() }, moment(at)), el("span.space", {}),
-      el("button", { type: "button", onclick: remove, "aria-label": t("marks.delete_one", { about: prompt.at(-1).content.slice(0, 60) }) }, icon("trash"), t("marks.delete"))),
-    el("details", {}, el("summary", { dir: "auto" }, prompt.at(-1).content.slice(0, 300)),
+      el("button", { type: "button", onclick: remove, "aria-label": t("marks.delete_one", { about: begun.slice(0, 60) }) }, icon("trash"), t("marks.delete"))),
+    el("details", {}, el("summary", { dir: "auto" }, begun.slice(0, 300)),
       prompt.map(({ role, content }) => said(t(`marks.${role}`), content))),
     passages(answers, t),
     answers.map(({ model, text }, number) => said(isChosen(number) ? t("marks.chosen", { model }) : model, text, isChosen(number) ? ".is-chosen" : "")),

@@ -1,6 +1,7 @@
 /** Marks on answers of the chat page: thumbs, edits, and the choice between two. */
 
 import { el, icon, iconButton } from "../element.js";
+import { passing } from "../popup.js";
 import { MarksOutbox } from "./marks_outbox.js";
 import { t } from "./words.js";
 
@@ -12,6 +13,9 @@ export function promptOf(conversation, node) {
   for (let one = conversation.nodes[node.parent]; one; one = conversation.nodes[one.parent]) turns.unshift({ role: one.role, content: one.text });
   return conversation.system ? [{ role: "system", content: conversation.system }, ...turns] : turns;
 }
+
+/** The text that a continuation goes on from. */
+const textBefore = (conversation, node) => promptOf({ ...conversation, system: "" }, node).map(({ content }) => content).join("");
 
 /** An answer as a mark keeps it, with the passages of documents that it was given. */
 export const answerOf = ({ text, figures, written, documents }) => ({
@@ -76,9 +80,13 @@ export class TalkMarks {
     });
   }
 
-  /** Keeps which answer of a pair is better: "first", "second", "equal" or "neither". */
+  /** Keeps which answer of a pair is better: "first", "second", "equal" or "neither"; of continuations the first two. */
   choose(conversation, nodes, verdict) {
-    this.outbox.give({ id: idOf.choice(nodes[0]), kind: "choice", verdict, prompt: promptOf(conversation, nodes[0]), answers: nodes.map(answerOf) });
+    const isText = conversation.mode === "text";
+    const prompt = isText ? [{ role: "text", content: textBefore(conversation, nodes[0]) }] : promptOf(conversation, nodes[0]);
+    const id = idOf.choice(nodes[0]);
+    this.outbox.give({ id, kind: isText ? "continuation" : "choice", verdict, prompt, answers: nodes.map(answerOf) });
+    if (isText) passing(t("talk.text_kept"), t("talk.take_back"), () => this.outbox.takeBack(id));
   }
 
   verdictOf(node) {

@@ -19,7 +19,7 @@ from gptsmith.serve.studio.improve.held_back import Messages, digest, num_prompt
 from gptsmith.serve.studio.improve.improvements import Improvements
 from gptsmith.serve.studio.improve.pairs import Source
 from gptsmith.serve.studio.improve.recipe import Available, Recipe, available, recipe
-from gptsmith.serve.studio.marks.examples import examples
+from gptsmith.serve.studio.marks.examples import CONTINUATION, examples
 from gptsmith.serve.studio.marks.marks import Marks
 from gptsmith.serve.studio.place import Place
 from gptsmith.train.resume import numbered
@@ -80,7 +80,8 @@ def prepared(marks: Marks, about: ModelDescription) -> Prepared:
     objective = available(marks.counts(), about.name).objective()
     if objective is None:
         raise ApiError(400, f"{about.name} has too few marks to learn from: mark more answers", code="too_few_marks")
-    learnt, held = split(marks.list(about.name)[::-1])
+    read = [mark for mark in marks.list(about.name)[::-1] if mark["kind"] != CONTINUATION]
+    learnt, held = split(read)
     records = list(examples(learnt, objective, with_thumbs=True))
     if not records:
         raise ApiError(400, f"nothing can be learnt from the marks of {about.name}", code="too_few_marks")

@@ -20,6 +20,9 @@ SHAPES: Mapping[Objective, ExampleShape] = {
     "kto": UnpairedPreferenceShape(),
 }
 """The shape that each objective reads."""
+CONTINUATION = "continuation"
+"""The kind of a choice between two continuations of a text. No objective learns from it: DPO prefers answers in
+conversations."""
 
 
 def shown_prompt(mark: Mapping[str, Any], number: int = 0) -> list[dict[str, str]]:
@@ -45,8 +48,20 @@ def examples(
             yield record
 
 
+def continuations(marks: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, str]]:
+    """The choices between continuations as pairs of plain text: prompt, chosen, rejected."""
+    for mark in marks:
+        if mark["kind"] == CONTINUATION:
+            texts = [answer["text"] for answer in mark["answers"]]
+            chosen, rejected = texts if mark["verdict"] == "first" else texts[::-1]
+            if chosen != rejected:
+                yield {"prompt": mark["prompt"][0]["content"], "chosen": chosen, "rejected": rejected}
+
+
 def _record(mark: Mapping[str, Any], objective: Objective, with_thumbs: bool) -> dict[str, Any] | None:
     kind, verdict = mark["kind"], mark["verdict"]
+    if kind == CONTINUATION:
+        return None
     prompt = shown_prompt(mark, int(verdict == "second"))
     texts = [answer["text"] for answer in mark["answers"]]
     if objective == "sft":

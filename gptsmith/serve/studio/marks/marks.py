@@ -9,7 +9,7 @@ from typing import Any
 
 from gptsmith.base.json_text import json_text
 from gptsmith.serve.studio.database import Database
-from gptsmith.serve.studio.marks.examples import SHAPES, Objective, examples
+from gptsmith.serve.studio.marks.examples import CONTINUATION, SHAPES, Objective, continuations, examples
 
 MATCHES = "(? IS NULL OR kind = ?) AND (? IS NULL OR model = ? OR other_model = ?)"
 
@@ -17,8 +17,9 @@ MATCHES = "(? IS NULL OR kind = ?) AND (? IS NULL OR model = ? OR other_model = 
 class Marks:
     """What people said about answers, newest first.
 
-    A mark is a table of `id`, `kind` (thumb, edit or choice), `verdict`, `at_ms`, `prompt` (turns with role and
-    content), `answers` (of each its model, the SHA-256 of its weights, its text and its sampling) and `edited`.
+    A mark is a table of `id`, `kind` (thumb, edit, choice or continuation), `verdict`, `at_ms`, `prompt` (turns with
+    role and content), `answers` (of each its model, the SHA-256 of its weights, its text, its sampling, and of one that
+    had passages of documents its `sources` and the `markers` of the model's turns) and `edited`.
     """
 
     def __init__(self, database: Database) -> None:
@@ -91,7 +92,8 @@ class Marks:
     def num_examples(self) -> dict[Objective, int]:
         """How many marks each objective can learn from, empty answers included."""
         query = (
-            "SELECT SUM(kind = 'edit') AS sft, SUM(kind = 'edit' OR verdict IN ('first', 'second')) AS dpo, "
+            "SELECT SUM(kind = 'edit') AS sft, "
+            "SUM(kind = 'edit' OR kind = 'choice' AND verdict IN ('first', 'second')) AS dpo, "
             "SUM(kind = 'thumb') AS kto FROM marks"
         )
         row = self._database.rows(query)[0]
@@ -109,6 +111,10 @@ class Marks:
         """Records that an objective learns from, oldest first; `with_thumbs` adds answers with a thumb up to what SFT
         learns from."""
         return examples(reversed(self.list(model)), objective, with_thumbs=with_thumbs)
+
+    def continuations(self) -> Iterator[dict[str, str]]:
+        """The choices between continuations as pairs of plain text, oldest first."""
+        return continuations(reversed(self.list(kind=CONTINUATION)))
 
 
 def _latest_ms(connection: Any, name: str) -> int:

@@ -13,7 +13,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.base.json_text import json_text
 from gptsmith.serve.errors import ApiError, refused
 from gptsmith.serve.route import Route
-from gptsmith.serve.studio.marks.examples import SHAPES
+from gptsmith.serve.studio.marks.examples import CONTINUATION, SHAPES
 from gptsmith.serve.studio.marks.schemas import KnownRequest, MarkRequest
 from gptsmith.serve.studio.marks.weights import markers_of, weights_sha256
 from gptsmith.serve.studio.queries import number_asked
@@ -39,7 +39,8 @@ async def counts(state: StudioState, _: Request) -> Response:
     marks = state.studio.marks
 
     def counted() -> dict[str, Any]:
-        return {"total": marks.count(), "counts": marks.counts(), "examples": marks.num_examples()}
+        num_examples = marks.num_examples() | {CONTINUATION: marks.count(kind=CONTINUATION)}
+        return {"total": marks.count(), "counts": marks.counts(), "examples": num_examples}
 
     return JSONResponse(await asyncio.to_thread(counted))
 
@@ -49,10 +50,13 @@ async def export(state: StudioState, request: Request) -> Response:
     state.studio.tickets.require(request)
     query = request.query_params
     objective: Any = query.get("objective")
-    if objective not in SHAPES:
-        raise refused("objective", f"must be one of {', '.join(SHAPES)}")
-    model, with_thumbs = query.get("model") or None, query.get("with_thumbs") == "yes"
-    records = state.studio.marks.examples(objective, model=model, with_thumbs=with_thumbs)
+    marks, model, with_thumbs = state.studio.marks, query.get("model") or None, query.get("with_thumbs") == "yes"
+    if objective == CONTINUATION:
+        records = marks.continuations()
+    elif objective in SHAPES:
+        records = marks.examples(objective, model=model, with_thumbs=with_thumbs)
+    else:
+        raise refused("objective", f"must be one of {', '.join((*SHAPES, CONTINUATION))}")
     lines = (json_text(record, ensure_ascii=False) + "\n" for record in records)
     content = await asyncio.to_thread("".join, lines)
     headers = {"Content-Disposition": f'attachment; filename="marks-{objective}.jsonl"'}

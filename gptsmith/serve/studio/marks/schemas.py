@@ -8,26 +8,28 @@ from pydantic import Field, model_validator
 
 from gptsmith.base.errors import DataError
 from gptsmith.serve.chat.schemas.common import Schema
+from gptsmith.serve.studio.marks.examples import CONTINUATION
 from gptsmith.text.chat_template import checked_messages
 
 VERDICTS = {
     "thumb": ("up", "down"),
     "edit": ("edited",),
     "choice": ("first", "second", "equal", "neither"),
+    CONTINUATION: ("first", "second"),
 }
 """The verdicts of each kind of mark."""
-NUM_ANSWERS = {"thumb": 1, "edit": 1, "choice": 2}
+NUM_ANSWERS = {"thumb": 1, "edit": 1, "choice": 2, CONTINUATION: 2}
 MAX_KNOWN = 2000
 
-Kind = Literal["thumb", "edit", "choice"]
+Kind = Literal["thumb", "edit", "choice", "continuation"]
 MarkId = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,80}$")]
 Milliseconds = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class Turn(Schema):
-    """A turn before an answer."""
+    """A turn before an answer, or the text before a continuation."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "text"]
     content: str
 
 
@@ -76,6 +78,10 @@ class MarkRequest(Schema):
             raise ValueError("edited is empty: there is nothing to learn from it")
         if any(answer.sources for answer in self.answers) and self.prompt[-1].role != "user":
             raise ValueError("sources belong to a question, and the prompt does not end in one")
+        if self.kind == CONTINUATION:
+            if [turn.role for turn in self.prompt] != ["text"]:
+                raise ValueError(f"the prompt of a mark of the kind {CONTINUATION} is one text")
+            return self
         try:
             checked_messages([turn.model_dump() for turn in self.prompt])
         except DataError as error:
