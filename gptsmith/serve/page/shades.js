@@ -86,7 +86,7 @@ export function showShades(target, node, onPick) {
 /** What each shade means. */
 export function legend() {
   const named = SHADES.map((least, shade) => el(`li.shade-${shade}`, {}, least ? `${Math.round(least * 100)} %` : t("chat.less")));
-  return el("ul.legend", { "aria-label": t("chat.shades") }, named);
+  return el("ul.legend", { data: { words: t("chat.at_least") }, "aria-label": t("chat.shades") }, named);
 }
 
 /**

@@ -41,7 +41,7 @@ export function ofYourWords(found, question, onRemove) {
     el("div.read", { role: "group", "aria-label": t("why.shaded") }, question.texts.map(({ author, text }, number) => el("div", {},
       question.texts.length > 1 && el("p.soft", {}, author), el("p.shaded", { dir: "auto" }, shaded(text, items.filter(({ place }) => place.number === number), largest))))),
     el("ol.strongest", {}, strongest.map((item) => el("li", {},
-      el("q", { dir: "auto" }, clipped(item.place.text.trim())), el("p.soft", {}, `${withoutIt(item.change, found)}.`),
+      el("q", { dir: "auto" }, clipped(item.place.text.trim())), el("p.soft", {}, withoutIt(item.change, found)),
       item.place.id === null ? el("span.soft", {}, t("why.in_settings")) : remove(item)))),
   ];
 }
@@ -67,8 +67,9 @@ function shaded(text, items, largest) {
 function withoutIt(change, { target, against }) {
   const times = Math.exp(Math.abs(change));
   if (times < 1.05) return t("why.no_change");
-  const words = t(change > 0 ? "why.less_likely" : "why.likelier", { word: spoken(target.text), times: times < 100 ? times.toPrecision(2) : t("why.over_100") });
-  return against ? t("why.against_word", { words, other: spoken(against.text) }) : words;
+  const values = { word: spoken(target.text), times: times < 100 ? times.toPrecision(2) : t("why.over_100") };
+  if (!against) return t(change > 0 ? "why.less_likely" : "why.likelier", values);
+  return t(change > 0 ? "why.less_likely_than" : "why.likelier_than", { ...values, other: spoken(against.text) });
 }
 
 /** Other words as the contrast: `onChoose(text)`. */

@@ -230,7 +230,7 @@ def test_settings_of_a_file_that_this_page_could_not_have_made_are_left_out(
     told = {"format": "gptsmith-conversations", "version": 1, "conversations": [conversation]}
     file.write_text(json.dumps(told), encoding="utf-8")
     chat.page.locator("#sidebar-foot input").set_input_files(file)
-    expect(chat.page.get_by_text("Imported one conversation.")).to_be_visible()
+    expect(chat.page.get_by_text("Imported 1 conversation.")).to_be_visible()
     expect(chat.page.get_by_label("Seed")).to_have_value("4")
     assert [one["settings"] for one in chat.conversations() if one["id"] != conversation["id"]] == [{"seed": 4}]
 

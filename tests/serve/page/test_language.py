@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from .chat_page import ChatPage
 
-ENGLISH = re.compile(r"\b(?!Esc|Enter|Shift|JSON|Markdown|token|Logit|logit|Top|Min|tokens/s)[A-Za-z]{3,}\b")
+ENGLISH = re.compile(r"\b(?!very|Esc|Enter|Shift|JSON|Markdown|token|Logit|logit|Top|Min|tokens/s)[A-Za-z]{3,}\b")
 
 
 def own_words(page: Any) -> str:
@@ -19,7 +19,7 @@ def own_words(page: Any) -> str:
         page.evaluate(
             """() => {
       const copy = document.body.cloneNode(true);
-      for (const one of copy.querySelectorAll(".words, .title, .wordmark, .model, .try, .welcome h1, .author, script, noscript, option[lang], code")) one.remove();
+      for (const one of copy.querySelectorAll(".words, .title, .wordmark, .model, .try, .welcome h1, h1.unseen, #spoken, .author, script, noscript, option[lang], code")) one.remove();
       const labels = [...copy.querySelectorAll("[aria-label]:not([data-id]), [title], [placeholder]")].flatMap((one) => [one.ariaLabel, one.title, one.placeholder]);
       return [copy.textContent, ...labels].filter(Boolean).join("\\n");
     }"""  # noqa: E501

@@ -180,6 +180,7 @@ def test_nothing_but_words_comes_of_nasty_texts(blank: Blank) -> None:
     assert_harmless(everything(blank, NASTY + nested))
     blank.page.wait_for_timeout(200)
     modules = {"markdown", "markdown_blocks", "markdown_elements", "markdown_text", "clipboard", "element"}
+    modules |= {"words", "words_en", "words_zh", "memory"}  # for its buttons
     assert set(blank.requests) == {f"{blank.address}/", *(f"{blank.address}/page/{name}.js" for name in modules)}
 
 

@@ -8,6 +8,9 @@ import { openBesides, save } from "./links.js";
 
 const EVERY_MS = 1500;
 
+/** A name that Ollama takes for a model. */
+const ollamaName = (name) => name.replace(/[^\w.-]+/g, "-").replace(/^[-.]+|[-.]+$/g, "") || "my-model";
+
 export async function show(place, studio) {
   const { api, t } = studio;
   const [name] = studio.about;
@@ -47,6 +50,7 @@ export async function show(place, studio) {
     }));
     return el("li.run", {},
       el("div.what", {}, el("strong", {}, title), el("p.soft", { dir: "auto" }, [t("take.where", { folder: `exports/${copy.name}` }), readableBytes(copy.num_bytes)].join(" · ")),
+        el("p.soft", { dir: "auto" }, t(`take.how_${copy.format}`, { name: ollamaName(name) })),
         copy.certificate_reason && el("p.soft", {}, copy.certificate_reason)),
       el("button", { type: "button", onclick: tried(studio, () => openBesides(api, `copies/certificate/${path}`)) }, t("take.certificate", { outcome: t(`certificate.${copy.certificate}`.replace(" ", "_")) })),
       el("button", { type: "button", onclick: tried(studio, () => save(api, `copies/download/${path}`)) }, t("take.download")), remove);

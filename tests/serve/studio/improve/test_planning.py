@@ -35,9 +35,7 @@ def test_the_page_says_what_the_press_takes(runs: Path, tmp_path: Path, browser:
         mark_answers(studio)
         seen = StudioPage(browser, studio, "improve")
         card = seen.page.get_by_role("region", name="chat")
-        expect(card).to_contain_text(
-            "It would learn from 24 examples, and be judged on 6 prompts that it does not see."
-        )
+        expect(card).to_contain_text("24 examples are learnt from, and 6 prompts are held back to judge it by.")
         expect(card).to_contain_text(re.compile(r"That takes about \d+ (s|min), as measured on this machine\."))
         until(lambda: not plans(tmp_path), "the examples of the plan are deleted")
         found = studio.post("improve/plan", model="chat")

@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 
 from gptsmith.serve.studio.run_folders.differences import _figures
 
+from ...conftest import until
 from ..conftest import StudioPage, opened
 from .conftest import copy
 
@@ -41,6 +42,7 @@ def test_runs_are_measured_on_one_text_by_a_press(runs: Path, tmp_path: Path, br
         seen = StudioPage(browser, studio, "compared/base/same/labels")
         card = seen.page.get_by_role("region", name="Is the difference real?")
         seen.button("Measure", card).click()
+        until(lambda: all(job["ended"] for job in studio.get("jobs")["jobs"]), "they are measured")
         expect(card).to_contain_text("The difference between same and base means nothing")
         expect(card.locator(".job")).to_contain_text("base / labels")  # which writes no text, and says so
         expect(card.locator(".job")).to_contain_text("Failed")
