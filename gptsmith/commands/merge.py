@@ -13,7 +13,7 @@ from gptsmith.workflows.model_requests import MergeRequest
     examples=("gptsmith merge runs/mine-lora", "gptsmith merge runs/mine-lora --out runs/merged --json"),
 )
 def merge(request: MergeRequest, json: Json = False) -> None:
-    """Merge LoRA adapters into the weights of a new run, and measure the difference."""
+    """Merge LoRA adapters, or the parts that several processes wrote, into a new run."""
     from gptsmith.base import console
     from gptsmith.workflows.merge import merge as run_merge
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gptsmith.base.errors import ConfigurationError, UserError
 from gptsmith.base.hints import shell_command
@@ -38,10 +40,14 @@ def with_adapters(model: GPT, settings: LoraLinearSettings, *, seed: int = 0) ->
 
 
 @torch.no_grad()
-def initialize_from(model: GPT, config: GPTConfig, *, seed: int) -> GPT:
+def initialize_from(model: GPT, config: GPTConfig, *, seed: int, shares_all: bool = False) -> GPT:
     """A new model of `config`, initialized from every weight of `model` that it has too. Others, such as those of
     adapters or of a score head, are drawn. Below adapters, weights that are not trained are those of `model` itself,
     in the dtype that they are in; all that are trained are float32.
+
+    Args:
+        shares_all: whether those that are trained are those of `model` itself, too: for a model that is not trained in
+            their place, but in shards made of it.
 
     Raises:
         ConfigurationError: its linear layers are neither of the kind of the model's nor adapt that kind.
@@ -52,7 +58,7 @@ def initialize_from(model: GPT, config: GPTConfig, *, seed: int) -> GPT:
         raise ConfigurationError(
             f"model.linear={wanted.kind}{adapted}, but the linear layers it begins with are {has.kind}"
         )
-    if not wanted.has_adapters:
+    if not wanted.has_adapters and not shares_all:
         made = GPT(config, seed=seed)
         _copy_parameters(made, model)
         return made
@@ -61,7 +67,7 @@ def initialize_from(model: GPT, config: GPTConfig, *, seed: int) -> GPT:
         for parameter in made.score_head.parameters():
             parameter.zero_()
     initialize_adapters(made, seed)
-    _copy_parameters(made, model, shares_frozen=True)
+    _copy_parameters(made, model, shares=lambda parameter: shares_all or not parameter.requires_grad)
     return made
 
 
@@ -168,11 +174,11 @@ def _copy(model: GPT, **changes: Any) -> GPT:
     return made
 
 
-def _copy_parameters(made: GPT, model: GPT, *, shares_frozen: bool = False) -> None:
+def _copy_parameters(made: GPT, model: GPT, *, shares: Callable[[Tensor], bool] = lambda _: False) -> None:
     there = {_dense_name(name): parameter for name, parameter in model.named_parameters()}
     for name, parameter in made.named_parameters():
         known = there.get(_dense_name(name))
-        if known is not None and shares_frozen and not parameter.requires_grad:
+        if known is not None and shares(parameter):
             parameter.data = known.data
         elif known is not None and known.is_floating_point() == parameter.is_floating_point():
             parameter.copy_(known)

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from gptsmith.base.memory import give_back_freed_memory
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.gpt import GPT, meta_model
 from gptsmith.model.init import initialize
@@ -76,6 +77,7 @@ def shard(model: GPT, device: torch.device, group_size: int | None = None) -> No
             # those could not be trained with.
             module.unshard()
             module.reshard()
+            give_back_freed_memory()
 
 
 def new_sharded(
@@ -98,6 +100,28 @@ def new_sharded(
     if not is_drawn:
         initialize(model, config, seed, put)
     return model
+
+
+def sharded_from(model: GPT, device: torch.device, dtype: torch.dtype, group_size: int | None = None) -> GPT:
+    """The shards of a model in the CPU's memory, or mapped into it from files, of which each process reads its shards
+    alone. What is trained becomes float32, and all becomes float64 if products are.
+    """
+    is_floating = all(parameter.is_floating_point() for parameter in model.parameters())
+    made = meta_model(model.config) if is_floating else model  # weights in blocks are divided as they are
+    sources = dict(model.named_parameters())
+    for name, parameter in made.named_parameters():
+        parameter.requires_grad_(sources[name].requires_grad)
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.to(sources[name].dtype)
+    if dtype == torch.float64:
+        made.double()
+    made.compute_dtype = dtype
+    shard(made, device, group_size)
+    if made is not model:
+        with torch.no_grad():
+            for name, parameter in made.named_parameters():
+                put(parameter, sources[name])
+    return made
 
 
 def put(parameter: Tensor, whole: Tensor) -> None:

@@ -25,6 +25,7 @@ from gptsmith.model.config import GPTConfig
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.gpt import GPT, meta_model
 from gptsmith.model.transform import dequantize, initialize_from
+from gptsmith.run.distributed import ParallelSettings
 from gptsmith.run.folder import DATA, Run
 from gptsmith.run.paths import RunPaths
 from gptsmith.text.chat_template import ChatTemplate, default_template
@@ -99,6 +100,7 @@ def prepare_job(
     *,
     final_evaluations: bool = True,
     paths: RunPaths | None = None,
+    num_processes: int = 1,
 ) -> FinetuningJob:
     """Reads the base and the data, and chooses the settings that `table` leaves open.
 
@@ -106,6 +108,8 @@ def prepare_job(
         reward: the reward of completions, instead of the one that `train.objective.reward` names.
         paths: the paths of a run that has begun with this table, which are found again.
         final_evaluations: whether the test split and the base's own text are evaluated at the end.
+        num_processes: those that train together. If the settings shard the model over them, that of the job is the base
+            as its files are mapped into memory: a trainer makes shards of it.
 
     Raises:
         UserError: the base, an example or a setting cannot be used.
@@ -131,7 +135,8 @@ def prepare_job(
         )
     if private.is_on:
         refuse_objective(objective, objective_table)
-    base, model = _base_and_model(opened, table, request, objective, sources.seed)
+    is_shared = num_processes > 1 and ParallelSettings.parse(table.get("parallel", {}), "parallel").shard
+    base, model = _base_and_model(opened, table, request, objective, sources.seed, is_shared=is_shared)
     template = base.template or default_template(base.tokenizer)
     text = sources.text(base.run.folder) if shape == TEXT else None
     if private.is_on:
@@ -166,23 +171,33 @@ def prepare_job(
 
 
 def _base_and_model(
-    opened: OpenedModel, table: dict[str, Any], request: FinetuneRequest, objective: ObjectiveSettings, seed: int
+    opened: OpenedModel,
+    table: dict[str, Any],
+    request: FinetuneRequest,
+    objective: ObjectiveSettings,
+    seed: int,
+    *,
+    is_shared: bool,
 ) -> tuple[Loaded, GPT]:
-    """The base, without memory for its weights, and the model that begins with them, on the device that trains it.
+    """The base, without memory for its weights, and the model that begins with them, on the device that trains it; one
+    of which shards will be made `is_shared`, and stays in the CPU's memory.
 
     Raises:
         UserError: there is no memory for it, or a setting asks for another shape than the base's.
     """
     train_table, is_adapted = table.get("train", {}), _is_adapted(request, table)
     device = choose_device(train_table.get("device", "auto"))
-    if device.type == "cpu":
+    if device.type == "cpu" and not is_shared:
         memory = ModelMemory(str(request.base), opened.config, opened.stored_parameters, free_memory_bytes())
         shape_before = memory.usual_shape if is_adapted else memory.dense_shape
         require_tuning_memory(_config(table, request, shape_before, objective), memory)
-    base = load(opened, device="cpu")
+    base = Loaded(opened, opened.model("cpu")) if is_shared else load(opened, device="cpu")
     if base.config.linear.is_storage and not is_adapted:
         base.model = dequantize(base.model)
-    model = initialize_from(base.model, _config(table, request, base.config, objective), seed=seed).to(device)
+    config = _config(table, request, base.config, objective)
+    model = initialize_from(base.model, config, seed=seed, shares_all=is_shared)
+    if not is_shared:
+        model.to(device)
     base.model = meta_model(base.config)  # its weights are in the new model: no memory for them twice
     give_back_freed_memory()
     model.compute_dtype = choose_dtype(train_table.get("dtype", "auto"), device)

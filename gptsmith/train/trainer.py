@@ -24,7 +24,7 @@ from gptsmith.run.contents import load_weights, optimizer_tensors, randomness
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.run.environment import differences, environment
 from gptsmith.run.folder import Run
-from gptsmith.run.sharding import new_sharded, shard
+from gptsmith.run.sharding import new_sharded, sharded_from
 from gptsmith.run.train_state import TrainState
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset, Score
@@ -114,18 +114,17 @@ class Trainer:
         sharded = settings.parallel.shard and processes.world_size > 1
         self.environment = environment(self.device, self.dtype, processes.world_size, sharded)
         self._seed_dropout()
-        if model is None and sharded:
+        if sharded:
             size = settings.parallel.shard_size
-            self.model = new_sharded(settings.model, train.seed, self.device, self.dtype, size)
+            if model is None:
+                self.model = new_sharded(settings.model, train.seed, self.device, self.dtype, size)
+            else:
+                self.model = sharded_from(model, self.device, self.dtype, size)
         else:
-            self.model = model or GPT(settings.model, seed=train.seed)
+            self.model = (model or GPT(settings.model, seed=train.seed)).to(self.device)
             if self.dtype == torch.float64:
                 self.model.double()
             self.model.compute_dtype = self.dtype
-            if sharded:
-                shard(self.model, self.device, settings.parallel.shard_size)
-            else:
-                self.model.to(self.device)
         self.model.use_gradient_checkpointing(train.gradient_checkpointing)
         self.model.use_compiled_blocks(bool(train.compile))
         self.optimizer: Optimizer = train.optimizer.build(self.model)

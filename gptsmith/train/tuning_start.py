@@ -25,6 +25,7 @@ from gptsmith.run.writer import claimed, only_writer
 from gptsmith.train.datasets.base import Reward
 from gptsmith.train.finetuning import FinetuningJob, prepare_job
 from gptsmith.train.planning.finetuning_plan import plan_finetuning
+from gptsmith.train.planning.memory import samples_per_pass
 from gptsmith.train.planning.recorded_plan import RecordedPlan
 from gptsmith.train.private.trainer import new_trainer
 from gptsmith.train.request import FinetuneRequest
@@ -70,9 +71,11 @@ def new_tuning(
     table = requested_table(request)
     given = table.get("train", {})
     processes.local_device(choose_device(given.get("device", "auto")))
-    job = prepare_job(table, request.reward)
+    job = prepare_job(table, request.reward, num_processes=processes.world_size)
     planned = None
-    if not job.is_private:  # a measured step of private data would tell of it
+    if is_sharded(job, processes) and job.settings.request.minutes is None:
+        job = _with_usual_passes(job, given)  # a step that one process measures may need more memory than it has
+    elif not job.is_private:  # a measured step of private data would tell of it
         planned = plan_finetuning(job, given, started)
         job = planned.job
     for line in [*job.found(), *([] if planned is None else planned.advice)]:
@@ -97,7 +100,7 @@ def shared(job: FinetuningJob, given: Mapping[str, Any], processes: Processes) -
     settings = job.settings
     if job.is_private:
         raise UserError("--private trains in one process: leave torchrun out")
-    if settings.parallel.shard and job.dataset.evaluates_by_sampling:
+    if is_sharded(job, processes) and job.dataset.evaluates_by_sampling:
         raise UserError(
             f"{settings.train.objective.kind} has the model write while it is trained, which a sharded one cannot: "
             "leave parallel.shard out"
@@ -109,6 +112,21 @@ def shared(job: FinetuningJob, given: Mapping[str, Any], processes: Processes) -
     processes.require_share(settings.train.batch_size)
     processes.require_groups(settings.parallel.shard_size)
     return job
+
+
+def is_sharded(job: FinetuningJob, processes: Processes) -> bool:
+    """Whether processes share the model of a job."""
+    return processes.world_size > 1 and job.settings.parallel.shard
+
+
+def _with_usual_passes(job: FinetuningJob, given: Mapping[str, Any]) -> FinetuningJob:
+    """A job with micro-batches of the usual size."""
+    if "micro_batch_size" in given:
+        return job
+    size = samples_per_pass(job.model.config, job.dataset.longest_sample)
+    return job.with_settings(
+        FinetuneSettings.parse(merged(job.settings.plain(), {"train": {"micro_batch_size": size}}))
+    )
 
 
 def folder_of(request: FinetuneRequest) -> Path | None:
@@ -182,4 +200,4 @@ def following_tuning(
 
 def _job_of(run: Run, table: dict[str, Any], reward: Reward | None, processes: Processes) -> FinetuningJob:
     processes.local_device(choose_device(table["train"]["device"]))
-    return prepare_job(table, reward, paths=run.paths)
+    return prepare_job(table, reward, paths=run.paths, num_processes=processes.world_size)

@@ -64,7 +64,7 @@ class MergeRequest(DeriveRequest):
     """The arguments of `merge`."""
 
     run: PathText = Field(default=...)
-    """The folder of a run with LoRA adapters."""
+    """The folder of a run with LoRA adapters, or of one whose weights several processes wrote in parts."""
     same_format: bool = False
     """Round the merged weights again to what those below the adapters are in: int8, or GGUF's blocks."""
 

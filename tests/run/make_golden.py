@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 
 import gptsmith
-from gptsmith.run.checkpoint import SPLIT_FORMAT_VERSION
+from gptsmith.run.upgrade import NEWEST_FORMAT_VERSION
+from tests.workflows.together import work
 
-GOLDEN = Path(__file__).with_name("golden") / f"version-{SPLIT_FORMAT_VERSION}"
+GOLDEN = Path(__file__).with_name("golden") / f"version-{NEWEST_FORMAT_VERSION}"
 TEXT = "The old smith forges a nail of iron. The young smith sells a sword of steel.\n"
 SETTINGS = [
     "model.embed_dim=16", "model.num_layers=1", "model.num_heads=2", "model.head_dim=8", "model.context_length=16",
@@ -31,10 +32,9 @@ def main() -> None:
         os.chdir(folder)
         os.environ["GPTSMITH_CACHE"] = "cache"
         Path("smiths.txt").write_text(TEXT * 40, encoding="utf-8")
-        gptsmith.pretrain(["smiths.txt"], out="base", tokenizer="bytes", settings=SETTINGS)
-        tuning = ["train.num_steps=6", "train.dtype=float32", "checkpoint.every_steps=3"]
-        gptsmith.finetune("base", ["smiths.txt"], out="golden", lora=2, settings=tuning)
-        for name in (".lock", "report.html", "run.schema.json", "data.json"):
+        settings = [*SETTINGS, "tokenizer.kind=bytes", "parallel.shard=true"]
+        work(Path.cwd(), 2, {"golden": {"sources": ["smiths.txt"], "out": "golden", "settings": settings}})
+        for name in (".lock", "report.html", "run.schema.json", "data.json", "paths.json"):
             Path("golden", name).unlink(missing_ok=True)
         shutil.copytree("golden", GOLDEN)
     loaded = gptsmith.load(GOLDEN)

@@ -12,14 +12,15 @@ import pytest
 import torch
 
 import gptsmith
-from gptsmith.run.checkpoint import SPLIT_FORMAT_VERSION, list_checkpoints
+from gptsmith.run.checkpoint import list_checkpoints
+from gptsmith.run.upgrade import NEWEST_FORMAT_VERSION
 from tests.run.make_golden import TEXT
 
 GOLDEN = sorted(Path(__file__).with_name("golden").iterdir())
 
 
 def test_every_version_has_a_golden_run() -> None:
-    assert [folder.name for folder in GOLDEN] == [f"version-{number}" for number in range(1, SPLIT_FORMAT_VERSION + 1)]
+    assert [folder.name for folder in GOLDEN] == [f"version-{number}" for number in range(1, NEWEST_FORMAT_VERSION + 1)]
 
 
 @pytest.mark.parametrize("folder", GOLDEN, ids=lambda folder: folder.name)
@@ -35,7 +36,7 @@ def test_it_loads_and_says_what_it_said_then(folder: Path, tmp_path: Path) -> No
     torch.testing.assert_close(logits, torch.tensor(expected["first_logits"]), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("folder", GOLDEN[:2], ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", [*GOLDEN[:2], *GOLDEN[3:]], ids=lambda folder: folder.name)
 def test_it_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = shutil.copytree(folder, tmp_path / "run")
     monkeypatch.chdir(tmp_path)

@@ -16,6 +16,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gptsmith.base.errors import UserError
+from gptsmith.run.contents import CheckpointContents, shards_of
+from gptsmith.run.sharding import local_tensor
+from gptsmith.run.stored_tensors import save_tensors
 from gptsmith.train import resolve, trainer
 from gptsmith.train.callbacks import evaluate, more_callbacks, replan
 from gptsmith.train.planning import time_budget
@@ -85,6 +88,41 @@ class CountSent(Callback):
         return {"sent": dict(self.sending.num_bytes)}
 
 
+class KeepFirst(Callback):
+    """Keeps the first weights: each process writes its shards into a folder of its copy of the model."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_start(self, trainer: Trainer) -> None:
+        shards = shards_of(trainer.model, {})
+        assert shards is not None
+        folder = self.folder / str(trainer.processes.rank // shards.count)
+        folder.mkdir(parents=True, exist_ok=True)
+        local = {name: local_tensor(each.detach()) for name, each in trainer.model.named_parameters()}
+        save_tensors(folder / shards.file("model.safetensors"), local, shards.parts)
+
+
+class Dies(Callback):
+    """Ends a process without a word once it has written its part of a step's checkpoint."""
+
+    def __init__(self, rank: int, step: int) -> None:
+        self.rank, self.step = rank, step
+
+    def on_start(self, trainer: Trainer) -> None:
+        if trainer.processes.rank != self.rank:
+            return
+        write = CheckpointContents.write
+
+        def write_and_die(contents: CheckpointContents, folder: Path) -> list[Path]:
+            written = write(contents, folder)
+            if contents.train_state.step == self.step:
+                os._exit(9)
+            return written
+
+        CheckpointContents.write = write_and_die  # type: ignore[method-assign]
+
+
 def train(job: dict[str, Any]) -> dict[str, Any]:
     """The figures of a run, or its error."""
     if job.pop("joins", False):  # a group that is there
@@ -96,6 +134,10 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     callbacks: list[Callback] = []
     if "poison_at" in job:
         callbacks.append(Poison(job.pop("poison_at"), job.pop("always")))
+    if "keeps_first" in job:
+        callbacks.append(KeepFirst(Path(job.pop("keeps_first"))))
+    if "dies" in job:
+        callbacks.append(Dies(*job.pop("dies")))
     if job.pop("counts", False):
         callbacks.append(CountSent())
     timed = (trainer, evaluate, replan, resolve) if "minutes" in job else ()

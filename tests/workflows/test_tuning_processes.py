@@ -30,7 +30,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "int8": ("chats", {"lora": 2}),
     "grpo": ("chats", {"objective": "grpo", "settings": GRPO}),
 }
-SHARDED = ("lora", "kto")
+SHARDED = ("sft", "lora", "kto", "dpo")
 
 
 def records() -> dict[str, list[dict[str, Any]]]:

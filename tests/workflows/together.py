@@ -28,9 +28,13 @@ def store_of_torchrun() -> TCPStore:
     return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
-def work(folder: Path, num_processes: int, jobs: dict[str, Job]) -> Outcome:
+def work(folder: Path, num_processes: int, jobs: dict[str, Job], dies: int | None = None) -> Outcome:
     """Has so many processes do all jobs; returns what gives, by name, the figures of each process, and what was
-    said."""
+    said.
+
+    Args:
+        dies: the process that dies on the way, and with it all.
+    """
     store = store_of_torchrun()
     order = process_worker.Order(jobs=jobs, folder=str(folder), num_processes=num_processes, port=store.port)
     processes = [
@@ -44,8 +48,12 @@ def work(folder: Path, num_processes: int, jobs: dict[str, Job]) -> Outcome:
         assert time.monotonic() < deadline
     for process in processes:
         process.kill()
+        process.join()
     told = (folder / "said").read_text(encoding="utf-8")
-    assert [process.exitcode for process in processes] == [0] * num_processes, told
+    if dies is None:
+        assert [process.exitcode for process in processes] == [0] * num_processes, told
+    else:
+        assert processes[dies].exitcode == 9, told
     said = {name: words for name, _, words in (part.partition("\n") for part in told.split("=== ")[1:])}
 
     def outcome(name: str) -> tuple[list[Any], str]:

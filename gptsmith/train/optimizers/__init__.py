@@ -91,7 +91,7 @@ class Optimizer:
 def _loaded(stored: StoredTensors, name: str, parameter: Tensor) -> Tensor:
     """A running value of a parameter, in memory of its own."""
     if stored.shapes[name] != tuple(parameter.shape):
-        return stored.read(name).clone()
+        return stored.read(name).to(parameter.device, copy=True)
     return with_local(stored.read(name, part_of(parameter)).clone(), parameter)
 
 
