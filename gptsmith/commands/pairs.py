@@ -9,7 +9,7 @@ from gptsmith.workflows.requests import PairsRequest
 @command(
     PairsRequest,
     arguments={"run": "MODEL", "sources": "DOCUMENTS..."},
-    panels={"Result": ("out",), "Passages": ("limit", "seed"), "Machine": ("device", "dtype")},
+    panels={"Result": ("out",), "Passages": ("limit", "seed", "without", "redact"), "Machine": ("device", "dtype")},
     metavars={"out": "FILE"},
     examples=(
         "gptsmith pairs models/SmolLM2-135M-Instruct notes/ --out made_pairs.jsonl",

@@ -20,6 +20,7 @@ from gptsmith.data.cache import MANIFEST, Hold, key_of, mark_used
 from gptsmith.data.cache_contents import FOLDERS, few_names
 from gptsmith.data.discover import Found, discover
 from gptsmith.retrieval.index import Index, Row
+from gptsmith.retrieval.mending import Mending
 from gptsmith.retrieval.terms import MAX_TERMS, question_terms
 
 DATABASE = "passages.sqlite"
@@ -77,9 +78,10 @@ def _roots(sources: Sequence[Path]) -> list[str]:
     return sorted({str(source.resolve()) for source in sources})
 
 
-def index_folder(sources: Sequence[Path]) -> Path:
-    """The folder in the cache that has, or will have, the index of some folders (or files)."""
-    return default_cache() / FOLDERS["documents"] / key_of(_roots(sources), source_sha256(gptsmith.retrieval))
+def index_folder(sources: Sequence[Path], mending: Mending | None = None) -> Path:
+    """The folder in the cache that has, or will have, the index of some folders (or files) as they are mended."""
+    changes = [mending.key] if mending is not None and mending.key else []
+    return default_cache() / FOLDERS["documents"] / key_of(_roots(sources), source_sha256(gptsmith.retrieval), *changes)
 
 
 class Documents:
@@ -89,22 +91,28 @@ class Documents:
         skipped: the files that are not read, as paths within their folder, each with the reason.
     """
 
-    def __init__(self, sources: Sequence[str | Path], observe: Callable[[int, int], None] = lambda *_: None) -> None:
+    def __init__(
+        self,
+        sources: Sequence[str | Path],
+        observe: Callable[[int, int], None] = lambda *_: None,
+        mending: Mending | None = None,
+    ) -> None:
         """Reads what is not yet indexed.
 
         Args:
             observe: called with the number of files that were looked at, and that of all.
+            mending: what is read in the place of documents.
 
         Raises:
             DataError: there is nothing to read.
         """
         self._sources = [Path(source).expanduser().resolve() for source in sources]
         found = discover(self._sources)
-        self.folder = private_folder(index_folder(self._sources))
+        self.folder = private_folder(index_folder(self._sources, mending))
         self._hold = Hold(self.folder)
         mark_used(self.folder)
         write_json(self.folder / MANIFEST, {"made_from": few_names(_roots(self._sources))})
-        self.index = Index(self.folder / DATABASE)
+        self.index = Index(self.folder / DATABASE, mending)
         self.skipped: dict[str, str] = {}
         self._lock, self._looking = threading.Lock(), threading.Thread()
         self._update(found, observe)

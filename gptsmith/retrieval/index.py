@@ -21,6 +21,7 @@ from gptsmith.data.cache import key_of
 from gptsmith.data.discover import Candidate
 from gptsmith.data.files import COMPRESSIONS
 from gptsmith.data.reading_versions import reading_versions
+from gptsmith.retrieval.mending import Mending
 from gptsmith.retrieval.reading import PlacedPassage, read_passages
 from gptsmith.retrieval.terms import match_expression, spaced
 
@@ -75,8 +76,12 @@ UNUSED = "SELECT id FROM contents WHERE id NOT IN (SELECT content FROM files)"
 class Index:
     """The passages of some files, in a database that several processes may use at once."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, mending: Mending | None = None) -> None:
+        """
+        Args:
+            mending: what is read in the place of documents; the same for all that use this database.
+        """
+        self.path, self._mending = path, mending or Mending()
         try:
             self._create()
         except sqlite3.DatabaseError:  # damaged, and made again from the files
@@ -122,7 +127,7 @@ class Index:
                 try:
                     signature = _signature(candidate.file.path)
                     if gone.get(path) != signature:
-                        read.append(_read(database, candidate, signature, versions))
+                        read.append(_read(database, candidate, signature, versions, self._mending))
                     gone.pop(path, None)
                 except OSError:  # it has gone meanwhile, or is no longer ours to read
                     pass
@@ -201,7 +206,11 @@ class _ReadFile:
 
 
 def _read(
-    database: sqlite3.Connection, candidate: Candidate, signature: str, versions: dict[tuple[str, str], list[Any]]
+    database: sqlite3.Connection,
+    candidate: Candidate,
+    signature: str,
+    versions: dict[tuple[str, str], list[Any]],
+    mending: Mending,
 ) -> _ReadFile:
     """A file, whose passages are read if no file of the same content was.
 
@@ -221,7 +230,7 @@ def _read(
     if database.execute("SELECT 1 FROM contents WHERE key = ?", (found.key,)).fetchone():
         return replace(found, is_known=True)
     try:
-        return replace(found, passages=list(read_passages(candidate)))
+        return replace(found, passages=list(read_passages(candidate, mending=mending)))
     except GptsmithError as error:
         return replace(found, problem=str(error).removeprefix(str(path)).lstrip(": "))
 

@@ -11,6 +11,7 @@ from gptsmith.data.discover import Candidate
 from gptsmith.data.passages import Found, SearchedFile
 from gptsmith.data.readers import ReadSettings
 from gptsmith.data.reading import read_documents
+from gptsmith.retrieval.mending import Mending
 from gptsmith.retrieval.passages import Passage, Splitter
 
 MAX_SOUGHT = 200
@@ -35,8 +36,13 @@ class PlacedPassage:
     byte: int | None = None
 
 
-def read_passages(candidate: Candidate, settings: ReadSettings | None = None) -> Iterator[PlacedPassage]:
+def read_passages(
+    candidate: Candidate, settings: ReadSettings | None = None, mending: Mending | None = None
+) -> Iterator[PlacedPassage]:
     """The passages of all documents of a file, in order.
+
+    Args:
+        mending: what is read in the place of documents.
 
     Raises:
         OSError, UserError: it cannot be read.
@@ -47,7 +53,8 @@ def read_passages(candidate: Candidate, settings: ReadSettings | None = None) ->
             with suppress(OSError, UserError):
                 file = stack.enter_context(SearchedFile(candidate.file.path))
         document, splitter, places = 0, Splitter(), None
-        for chunk in read_documents(candidate.reader, candidate.file, settings or ReadSettings()):
+        chunks = read_documents(candidate.reader, candidate.file, settings or ReadSettings())
+        for chunk in (mending or Mending()).of_chunks(chunks):
             places = places or _Places(file, chunk.start)
             for passage in splitter.feed(chunk.text, last=chunk.last):
                 found = places.of(passage, chunk.end)

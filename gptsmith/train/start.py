@@ -24,6 +24,7 @@ from gptsmith.run.writer import claimed, only_writer
 from gptsmith.train.compilable import require_compilable
 from gptsmith.train.datasets.base import Dataset
 from gptsmith.train.datasets.text import TextDataset
+from gptsmith.train.planning.disk import RunDisk
 from gptsmith.train.planning.recorded_plan import RecordedPlan
 from gptsmith.train.private.claim import with_noise
 from gptsmith.train.private.leaks import refuse_pretraining_leaks
@@ -108,6 +109,7 @@ def fresh(folder: Path, resolved: Resolved) -> Start:
     """
     for line in brief_audit.of_corpus(resolved.data.corpus).lines("documents"):
         note(line, "yellow")
+    RunDisk.of_shape(resolved.settings.model, resolved.settings).require(folder)
     run = Run.create(folder, resolved.settings, RunSettings)
     _keep_data(run, resolved.data, is_private=resolved.settings.train.private.is_on)
     if resolved.predicted:

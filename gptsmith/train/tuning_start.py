@@ -24,6 +24,7 @@ from gptsmith.run.publish import model_name
 from gptsmith.run.writer import claimed, only_writer
 from gptsmith.train.datasets.base import Reward
 from gptsmith.train.finetuning import FinetuningJob, prepare_job
+from gptsmith.train.planning.disk import RunDisk
 from gptsmith.train.planning.finetuning_plan import plan_finetuning
 from gptsmith.train.planning.memory import samples_per_pass
 from gptsmith.train.planning.recorded_plan import RecordedPlan
@@ -82,7 +83,9 @@ def new_tuning(
         note(line, "yellow")
     job = shared(job, given, processes)
     folders = [folder] if folder is not None else folders_beside(request, job)
-    run = Run.create(held.enter_context(claimed(folders)), job.settings, FinetuneSettings)
+    claim = held.enter_context(claimed(folders))
+    RunDisk.of_model(job.model, job.settings).require(claim)
+    run = Run.create(claim, job.settings, FinetuneSettings)
     job.write(run)
     if planned is not None:
         write_json(run.folder / PLAN, planned.table())

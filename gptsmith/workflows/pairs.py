@@ -15,13 +15,16 @@ from gptsmith.base.files import write_atomically
 from gptsmith.base.json_text import json_text
 from gptsmith.base.verbs import verb
 from gptsmith.convert.load import Loaded, load
+from gptsmith.data.care.cleaning import Cleaning
 from gptsmith.data.discover import discover, require_apart
+from gptsmith.data.settings import DataSettings
 from gptsmith.generate.api import generate_batch_with
 from gptsmith.generate.engine import Engine
 from gptsmith.generate.request import Constraint
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.generate.settings import BATCH
 from gptsmith.retrieval.documents import Source
+from gptsmith.retrieval.mending import Mending
 from gptsmith.retrieval.pair_checks import PairChecks
 from gptsmith.retrieval.quotation import quoted_turn, shortened
 from gptsmith.retrieval.reading import read_passages
@@ -59,7 +62,8 @@ def pairs(request: PairsRequest) -> dict[str, Any]:
     if loaded.template is None:
         raise UserError(f"{request.run} is a base model, which only continues text: give one tuned on conversations")
     skipped: dict[str, str] = {}
-    passages = list(_passages(request, skipped))
+    cleaning = Cleaning.of(DataSettings.parse({"redact": request.redact}, "data").redact, request.without, [])
+    passages = list(_passages(request, Mending.of(cleaning), skipped))
     if request.limit is not None and len(passages) > request.limit:
         chosen = sorted(random.Random(request.seed).sample(range(len(passages)), request.limit))
         passages = [passages[number] for number in chosen]
@@ -85,14 +89,14 @@ def pairs(request: PairsRequest) -> dict[str, Any]:
     return {"out": str(request.out), **counts, "skipped": skipped}
 
 
-def _passages(request: PairsRequest, skipped: dict[str, str]) -> Iterator[Source]:
+def _passages(request: PairsRequest, mending: Mending, skipped: dict[str, str]) -> Iterator[Source]:
     """The passages of all files; those that cannot be read are added to `skipped`."""
     found = discover(request.sources)
     skipped.update(found.skipped)
     for candidate in found.candidates:
         path = candidate.file.path
         try:
-            for one in read_passages(candidate):
+            for one in read_passages(candidate, mending=mending):
                 yield Source("", path.name, one.headings, one.line, one.text)
         except (UserError, OSError) as error:
             if candidate.named:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from gptsmith.base.console import note
@@ -19,6 +20,7 @@ from gptsmith.model.presets import GPT2_VOCAB_SIZE, preset, smith_shape
 from gptsmith.train.finetuning import prepare_job
 from gptsmith.train.plan_request import PlanRequest
 from gptsmith.train.planning.cluster import plan_on_gpus
+from gptsmith.train.planning.disk import RunDisk
 from gptsmith.train.planning.finetuning_plan import plan_finetuning
 from gptsmith.train.planning.outlook import outlook
 from gptsmith.train.private.outlook import private_outlook
@@ -30,6 +32,9 @@ from gptsmith.train.trust import trusting
 from gptsmith.train.tuning_start import requested_table
 from gptsmith.train.unknown_tokens import unknown_tokens
 
+RUNS = Path("runs")
+"""Where runs are by default."""
+
 
 @verb(PlanRequest, "sources")
 def plan(request: PlanRequest) -> dict[str, Any]:
@@ -39,7 +44,8 @@ def plan(request: PlanRequest) -> dict[str, Any]:
 
     Returns:
         of a new model: seconds, num_parameters, num_active_parameters (those that compute one token), num_tokens,
-        num_steps, tokens_per_step, epochs, tokens_per_second, peak_memory_bytes, bits_per_byte with bits_per_byte_low
+        num_steps, tokens_per_step, epochs, tokens_per_second, peak_memory_bytes, disk_bytes (what the checkpoints
+        take at most), free_disk_bytes (where runs/ is), bits_per_byte with bits_per_byte_low
         and bits_per_byte_high (4 % around it: see docs/plan.md; for the default model only); outlook, a sentence on
         what such a model can do and what not; the shape: embed_dim, num_layers, num_heads, context_length, vocab_size,
         dropout; and of the files num_files, num_left_out and redacted (counts of what is taken out, if anything
@@ -52,7 +58,8 @@ def plan(request: PlanRequest) -> dict[str, Any]:
 
         Of a fine-tuning: seconds, objective, num_steps, epochs, examples_seen_fraction, num_tokens, tokens_per_step,
         tokens_per_second, seconds_per_step, batch_size, micro_batch_size, gradient_checkpointing, context_length,
-        lora_rank, num_parameters, num_trained_parameters, peak_memory_bytes; num_left_out and redacted as above;
+        lora_rank, num_parameters, num_trained_parameters, peak_memory_bytes, disk_bytes, free_disk_bytes;
+        num_left_out and redacted as above;
         advice, a list of sentences, and notices, the same for programs: code and values of each, or None.
 
         Of a private training, from whose data nothing is measured: epsilon, delta, noise_multiplier, clip_norm,
@@ -80,6 +87,7 @@ def plan(request: PlanRequest) -> dict[str, Any]:
     shape, predicted = resolved.settings.model, resolved.predicted
     return {
         **predicted,
+        **RunDisk.of_shape(shape, resolved.settings).figures(RUNS),
         "embed_dim": shape.embed_dim,
         "num_layers": shape.num_layers,
         "num_heads": shape.num_heads,
@@ -124,6 +132,7 @@ def _tuning_plan(request: PlanRequest) -> dict[str, Any]:
         else:
             planned = plan_finetuning(job, table.get("train", {}), started)
             figures, advice = planned.predicted, [*planned.advice]
+    figures |= RunDisk.of_model(job.model, job.settings).figures(RUNS)
     return {**figures, **_taken_out(job.data), **_advice([*job.found(), *advice])}
 
 

@@ -180,6 +180,10 @@ class PairsRequest(InADtype):
     """Documents: files, folders and globs."""
     out: PathText = Field(default=...)
     """The file to write, one JSON object per line, as `finetune` reads it."""
+    without: PathTexts = Field(default_factory=list)
+    """Leave out the documents that a list of `audit --out` names."""
+    redact: bool = False
+    """Replace what `audit` finds by placeholders such as <EMAIL>."""
     limit: int | None = Field(default=None, gt=0)
     """Ask about at most this many passages, sampled by the seed."""
     seed: int = 0

@@ -25,9 +25,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     read: list[str] = []
     usual = index.read_passages
 
-    def noted(candidate):  # type: ignore[no-untyped-def]
+    def noted(candidate, **more):  # type: ignore[no-untyped-def]
         read.append(candidate.file.path.name)
-        return usual(candidate)
+        return usual(candidate, **more)
 
     monkeypatch.setattr(index, "read_passages", noted)
     return read

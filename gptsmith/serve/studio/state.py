@@ -85,7 +85,7 @@ class Studio:
         self.differences = Differences(self.jobs, self.runs)
         self.copies = Copies(self.place, self.jobs, self.runs)
         self.data = Data(self.place, self.database, self.jobs)
-        self.searched = Searched(self.data.collections)
+        self.searched = Searched(self.data.collections, self.data.recipes)
         self.marks = Marks(self.database)
         self.improvements = Improvements(self.database, self.jobs)
         self.pair_writer = PairWriter(self.improvements)

@@ -14,6 +14,7 @@ from playwright.sync_api import expect
 from gptsmith.retrieval import documents
 from gptsmith.retrieval.documents import Documents, index_folder
 from gptsmith.retrieval.grounding import NOTHING_FOUND
+from gptsmith.retrieval.mending import Mending
 from gptsmith.serve.studio.documents import searched
 
 from ...retrieval.conftest import FORGE
@@ -98,17 +99,45 @@ def test_the_index_of_what_was_uploaded_is_deleted_with_it(knowing: Opened) -> N
     assert knowing.ask("POST", "/v1/chat/completions", {**ASKED, "collections": ["Mine"]}).status == 404
 
 
+def test_what_was_excluded_edited_or_replaced_is_searched_so(knowing: Opened) -> None:
+    knowing.post("data/make", name="Mended")
+    data = knowing.server.studio.data
+    collection = data.collections.get("Mended")
+    (collection.sources / "forge.md").write_text(FORGE, encoding="utf-8")
+    (collection.sources / "bridge.txt").write_text(BRIDGE, encoding="utf-8")
+    (collection.sources / "mail.txt").write_text("Write to hesper@example.org about the weathercock.\n")
+    assert asked(knowing, "Mended")["found"]
+    reading = data.readings.read(collection)
+    named = {reading.file_of(name).name: name for name in reading.number_of}
+    excluded = knowing.post("data/exclude", name="Mended", document=named["forge.md"])["number"]
+    assert not asked(knowing, "Mended")["found"]
+    changed = BRIDGE.replace("Oswin Penhallow", "Ysolde Brackwater")
+    knowing.post("data/edit", name="Mended", document=named["bridge.txt"], text=changed)
+    (source,) = asked(knowing, "Mended", question="Who built the bridge of Tolver?")["sources"]
+    assert (source["file"], source["line"]) == ("Mended/bridge.txt", None), "an edited text has no line in the file"
+    assert "Ysolde Brackwater" in source["text"]
+    knowing.post("data/redact", name="Mended", is_on=True)
+    (source,) = asked(knowing, "Mended", question="To whom to write about the weathercock?")["sources"]
+    assert "<EMAIL>" in source["text"]
+    knowing.post("data/undo", name="Mended", number=excluded)
+    assert asked(knowing, "Mended")["found"]
+    words = data.arguments("Mended")
+    assert words[-1] == "--redact"
+    assert Path(words[0]).parts[-3] == "made"
+    knowing.post("data/delete", name="Mended")
+
+
 class Held:
     """Documents whose reading stops at 40 % until it is let go on."""
 
     def __init__(self) -> None:
         self.goes_on = threading.Event()
 
-    def __call__(self, sources: list[Path], observe: Callable[[int, int], None]) -> Documents:
+    def __call__(self, sources: list[Path], observe: Callable[[int, int], None], mending: Mending) -> Documents:
         observe(2, 5)
         while not self.goes_on.wait(0.02):
             observe(2, 5)
-        return Documents(sources, observe)
+        return Documents(sources, observe, mending)
 
 
 def test_a_person_chooses_what_is_searched(knowing: Opened, browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ function figures({ figures: found, free_bytes: free, state }, t) {
     ["memory", found.peak_memory_bytes && (free
       ? t("train.memory_of", { needed: `${about}${readableBytes(found.peak_memory_bytes)}`, free: readableBytes(free) })
       : `${about}${readableBytes(found.peak_memory_bytes)}`)],
+    ["disk", found.disk_bytes && t("train.disk_of", { needed: readableBytes(found.disk_bytes), free: readableBytes(found.free_disk_bytes) })],
     ["parameters", found.num_parameters && `${about}${readableCount(rounded(found.num_parameters, state))}`],
     ["tokens", found.num_tokens && `${about}${readableCount(rounded(found.num_tokens, state))}`],
     ["passes", found.epochs && `${about}${Number(found.epochs.toPrecision(2))}`],

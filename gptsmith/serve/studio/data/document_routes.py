@@ -218,9 +218,10 @@ async def make_pairs(state: StudioState, body: schemas.MakePairs, _: LogFields) 
         model = studio.training.models.get(body.model)
         if model.kind != "chat":
             raise UserError(f"{shown(model.name)} was not tuned on conversations: choose another model")
-        return studio.data.pairs.begin(collection, model.id, body.limit, body.made)
+        words = studio.data.arguments(collection.name)
+        return studio.data.pairs.begin(collection, words, model.id, body.limit, body.made)
 
-    return JSONResponse(await asyncio.to_thread(begun))
+    return JSONResponse(await studio.when_read(begun))
 
 
 async def get_pairs(state: StudioState, request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -25,10 +26,11 @@ class Pairs:
         self._database, self._jobs, self._collections = database, jobs, collections
         jobs.listen(ENDED, self._ended)
 
-    def begin(self, collection: Collection, model: str, limit: int, name: str) -> dict[str, Any]:
+    def begin(self, collection: Collection, words: Sequence[str], model: str, limit: int, name: str) -> dict[str, Any]:
         """Queues a job that makes pairs; how it stands.
 
         Args:
+            words: those that read the collection as it was mended.
             model: the path of one that was tuned on conversations.
             limit: the most passages that are asked about.
             name: what the collection of the pairs is called, with a number if there is one already.
@@ -40,7 +42,7 @@ class Pairs:
             raise UserError(f"questions about {shown(collection.name)} are being made already")
         name, file = collection_name(name), f"pairs-{secrets.token_hex(6)}.jsonl"
         out = collection.home / file
-        arguments = [model, str(collection.sources), "--limit", str(limit), "--out", str(out), "--json"]
+        arguments = [model, *words, "--limit", str(limit), "--out", str(out), "--json"]
         with self._database.transaction():
             job = self._jobs.add("pairs", arguments, title=name, lane="quick")
             self._database.set(_key(collection), {"job": job, "file": file, "made": None})

@@ -11,6 +11,10 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from gptsmith.base.json_text import json_text
+from gptsmith.data.cache import key_of
+from gptsmith.data.care.findings import all_finders
+from gptsmith.data.care.redaction import Redaction
+from gptsmith.retrieval.mending import Mending, redacted
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.studio.data.collections import Collection
 from gptsmith.serve.studio.database import Database
@@ -59,6 +63,19 @@ class Recipe:
         """Whether a document of the sources, or what stands in its place, is read."""
         edit = self.edits.get(document)
         return (document if edit is None else edit.name) not in self.without
+
+    def mending(self) -> Mending:
+        """The same for those who search documents: what is read in the place of each."""
+        redaction = Redaction(all_finders() if self.redacts else ())
+
+        def mended(text: str) -> str | None:
+            edit = self.edits.get(name_of(text))
+            text = text if edit is None else edit.text
+            return None if name_of(text) in self.without else redacted(text, redaction)
+
+        is_changed = self.changed or self.redacts
+        edited = {name: edit.text for name, edit in self.edits.items()}
+        return Mending(key_of(sorted(self.without), edited, redaction.key()), mended) if is_changed else Mending()
 
     @property
     def changed(self) -> frozenset[str]:

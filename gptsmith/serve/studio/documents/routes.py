@@ -44,7 +44,7 @@ async def list_collections(state: StudioState, _: Request | None = None) -> Resp
 async def open_collections(state: StudioState, body: OpenCollections, _: dict[str, Any]) -> Response:
     """Begins to read collections, and says how far each is."""
     for collection in [await collection_named(state, name) for name in body.names]:
-        state.studio.searched.open(collection)
+        await asyncio.to_thread(state.studio.searched.open, collection)
     return await list_collections(state)
 
 

@@ -12,9 +12,11 @@ from typing import Any
 
 from gptsmith.base.errors import UserError, shown
 from gptsmith.retrieval.documents import NUM_SOURCES, Documents, Source, index_folder
+from gptsmith.retrieval.mending import Mending
 from gptsmith.serve.errors import ApiError
 from gptsmith.serve.log import log_failure
 from gptsmith.serve.studio.data.collections import Collection, Collections
+from gptsmith.serve.studio.data.recipes import Recipes
 
 
 class OpeningCancelledError(Exception):
@@ -31,8 +33,8 @@ class Opening:
         is_over: done when it was read, well or not.
     """
 
-    def __init__(self, collection: Collection) -> None:
-        self._sources = collection.sources
+    def __init__(self, collection: Collection, mending: Mending) -> None:
+        self._sources, self.mending = collection.sources, mending
         self._is_cancelled = threading.Event()
         self.fraction = 0.0
         self.problem: str | None = None
@@ -50,7 +52,7 @@ class Opening:
         """Reads what is not in the index yet."""
         try:
             self._observe(0, 1)
-            self.documents = Documents([self._sources], self._observe)
+            self.documents = Documents([self._sources], self._observe, self.mending)
         except OpeningCancelledError:
             self.problem = "the reading was cancelled"
         except UserError as error:
@@ -113,8 +115,8 @@ class SearchedTogether:
 class Searched:
     """The collections of a studio that were chosen to be searched, since it was started."""
 
-    def __init__(self, collections: Collections) -> None:
-        self._collections = collections
+    def __init__(self, collections: Collections, recipes: Recipes) -> None:
+        self._collections, self._recipes = collections, recipes
         self._lock = threading.Lock()
         self._openings: dict[int, Opening] = {}
         self._thread = ThreadPoolExecutor(1, "documents")
@@ -131,11 +133,16 @@ class Searched:
         return found
 
     def open(self, collection: Collection) -> Opening:
-        """A collection that is read, or was; where that failed, it is tried again."""
+        """A collection that is read as it is mended now, or was; where that failed, it is tried again."""
+        mending = self._recipes.recipe(collection).mending()
         with self._lock:
             opening = self._openings.get(collection.number)
-            if opening is None or opening.state == "failed":
-                self._openings[collection.number] = opening = Opening(collection)
+            is_old = opening is not None and opening.mending.key != mending.key
+            if opening is None or opening.state == "failed" or is_old:
+                if opening is not None and is_old:
+                    opening.cancel()
+                    self._delete_index(collection, opening.mending)
+                self._openings[collection.number] = opening = Opening(collection, mending)
                 self._thread.submit(opening.run)
         return opening
 
@@ -145,7 +152,7 @@ class Searched:
         Raises:
             ApiError: it cannot be, or somebody cancelled it.
         """
-        opening = self.open(collection)
+        opening = await asyncio.to_thread(self.open, collection)
         await asyncio.shield(asyncio.wrap_future(opening.is_over))
         if opening.documents is None:
             raise ApiError(400, f"{shown(collection.name)}: {opening.problem}")
@@ -182,9 +189,17 @@ class Searched:
 
     def forget(self, collection: Collection) -> None:
         """Deletes the index of a collection that was uploaded; that of a folder elsewhere may be in use by others."""
+        opening = self._openings.get(collection.number)
         self.cancel(collection)
         if collection.named is None:
-            rmtree(index_folder([collection.sources]), ignore_errors=True)
+            self._delete_index(collection, Mending())
+        if opening is not None:
+            self._delete_index(collection, opening.mending)
+
+    def _delete_index(self, collection: Collection, mending: Mending) -> None:
+        """Deletes an index, unless it may be one that others use."""
+        if collection.named is None or mending.key:
+            rmtree(index_folder([collection.sources], mending), ignore_errors=True)
 
     def close(self) -> None:
         """Ends all."""

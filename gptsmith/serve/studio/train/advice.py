@@ -29,7 +29,7 @@ Tone = Literal["stop", "warning", "note"]
 Code = Literal[
     "too_little", "little", "outlook0", "outlook1", "outlook2", "outlook3", "from_for_examples", "get_for_examples",
     "from_for_answers", "get_for_answers", "few_examples", "small_base", "tuned", "tuned_on_text", "memory_new",
-    "memory_lora", "memory_tuning", "time_left", "time_short",
+    "memory_lora", "memory_tuning", "disk", "time_left", "time_short",
 ]  # fmt: skip
 OUTLOOK_CODES: Sequence[Code] = ("outlook0", "outlook1", "outlook2", "outlook3")
 
@@ -92,7 +92,7 @@ class Situation:
 def advise(now: Situation) -> list[Advice]:
     """The advice, what matters most first."""
     of_kind = _on_a_new_model(now) if now.base is None else _on_tuning(now, now.base)
-    found = [*_on_memory(now), *of_kind, *_on_time(now)]
+    found = [*_on_memory(now), *_on_disk(now), *of_kind, *_on_time(now)]
     return sorted(found, key=lambda one: get_args(Tone).index(one.tone))
 
 
@@ -162,6 +162,14 @@ def _on_memory(now: Situation) -> Iterator[Advice]:
     lora_fits = "lora" in ways and ways["lora"] - PROCESS_BYTES <= MEMORY_SHARE * free < needed
     code: Code = "memory_new" if now.base is None else "memory_lora" if lora_fits else "memory_tuning"
     yield Advice(code, "stop", values, is_guess=not now.is_exact)
+
+
+def _on_disk(now: Situation) -> Iterator[Advice]:
+    needed, free = now.figures.get("disk_bytes"), now.figures.get("free_disk_bytes")
+    if needed is not None and free is not None and free < needed:
+        yield Advice(
+            "disk", "warning", {"needed": readable_bytes(needed), "free": readable_bytes(free)}, is_guess=False
+        )
 
 
 def _on_time(now: Situation) -> Iterator[Advice]:
