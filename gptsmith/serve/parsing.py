@@ -86,6 +86,19 @@ def parse_body(data: bytes, kind: type[B]) -> B:
     Raises:
         ApiError: it is not JSON, not an object, has too many parts, or a field is wrong; it is named.
     """
+    given = parse_object(data)
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise _field_error(error, given, kind) from None
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """The fields of JSON text, whatever they are.
+
+    Raises:
+        ApiError: it is not JSON, not an object, or has too many parts.
+    """
     _check_size(data)
     try:
         given = from_json(data, allow_inf_nan=False)
@@ -93,10 +106,7 @@ def parse_body(data: bytes, kind: type[B]) -> B:
         raise ApiError(400, f"the body is not JSON: {error}", code="invalid_json") from None
     if not isinstance(given, dict):
         raise ApiError(400, "the body is JSON, but not an object", code="invalid_json")
-    try:
-        return kind.model_validate(given)
-    except ValidationError as error:
-        raise _field_error(error, given, kind) from None
+    return given
 
 
 def _check_size(data: bytes) -> None:

@@ -28,7 +28,8 @@ def main() -> int:
     told = _own_output()
     order = Order(**json.loads(sys.stdin.buffer.readline()))
     request = ServeRequest.model_validate_json(order.request)
-    logging.basicConfig(format=f"%(asctime)s replica {order.number}: %(message)s", level=logging.INFO)
+    level = logging.INFO if order.logs else logging.WARNING
+    logging.basicConfig(format=f"%(asctime)s replica {order.number}: %(message)s", level=level)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # the process in front says when it begins and ends
     if not order.speaks:
         console.be_silent()

@@ -21,6 +21,10 @@ class LostError(Exception):
     """The replica does not answer, or not to the end."""
 
 
+class RefusedError(LostError):
+    """The replica takes no connection, and so has not seen the request."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """A request as it came, with its whole body."""
@@ -69,7 +73,7 @@ async def answer_of(port: int, asked: Asked) -> AsyncIterator[Answer]:
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
-        raise LostError from None
+        raise RefusedError from None
     try:
         connection = h11.Connection(h11.CLIENT)
         try:

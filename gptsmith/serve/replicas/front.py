@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -19,8 +20,8 @@ from gptsmith.serve.errors import RETRY_AFTER_S, ApiError
 from gptsmith.serve.hosts import AllowedHosts
 from gptsmith.serve.metrics import RequestMetrics
 from gptsmith.serve.middleware import RequestMiddleware
-from gptsmith.serve.parsing import body_bytes
-from gptsmith.serve.replicas.exchange import Answer, Asked, LostError, answer_of
+from gptsmith.serve.parsing import SHORT_BYTES, body_bytes
+from gptsmith.serve.replicas.exchange import Answer, Asked, LostError, RefusedError, answer_of
 from gptsmith.serve.replicas.keeper import Keeper
 from gptsmith.serve.replicas.metrics import merged_metrics
 from gptsmith.serve.replicas.routing import Replica, Router, ties_of
@@ -140,7 +141,8 @@ class Front:
         Raises:
             ApiError: none can.
         """
-        ties = ties_of(request.url.path, request.headers, asked.body)
+        find = partial(ties_of, request.scope["path"], request.headers, asked.body)
+        ties = find() if len(asked.body) <= SHORT_BYTES else await asyncio.to_thread(find)
         order = self.router.order(ties)
         for replica in order:
             process, is_last = replica.process, replica is order[-1]
@@ -153,6 +155,8 @@ class Front:
                     request.scope["is_passed_on"] = True
                     await _send(answer, send)
                     return
+            except RefusedError:
+                continue
             except LostError:
                 await asyncio.sleep(LOOK_AGAIN_S)
                 if request.scope.get("is_passed_on") or process.exit_code not in (None, 0):

@@ -36,7 +36,7 @@ class Keeper:
         self._renewing = asyncio.Lock()
         try:
             for number in range(1, request.replicas + 1):
-                self._start(number, speaks=number == 1)
+                self._start(number, speaks=number == 1 and not request.background)
             for process in self._processes:
                 process.wait_until_ready()
         except BaseException:

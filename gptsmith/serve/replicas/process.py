@@ -28,11 +28,13 @@ class Order:
         request: the request to serve, as JSON.
         number: of the replica, from 1.
         speaks: whether it says what it does while it loads models. The others do the same.
+        logs: whether it says of each request that it was answered.
     """
 
     request: str
     number: int
     speaks: bool
+    logs: bool
 
 
 class ReplicaProcess:
@@ -57,7 +59,7 @@ class ReplicaProcess:
             env={THREADS: str(threads_each(request.replicas)), **os.environ},
         )
         assert self._process.stdin is not None
-        order = json.dumps(asdict(Order(request.model_dump_json(), number, speaks)))
+        order = json.dumps(asdict(Order(request.model_dump_json(), number, speaks, logs=not request.background)))
         with suppress(BrokenPipeError):  # `wait_until_ready` says why
             self._process.stdin.write(f"{order}\n".encode())
             self._process.stdin.flush()

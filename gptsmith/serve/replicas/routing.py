@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import from_json
 from starlette.datastructures import Headers
 
+from gptsmith.serve.errors import ApiError
 from gptsmith.serve.openai.stored_responses import replica_of
+from gptsmith.serve.parsing import parse_object
 from gptsmith.serve.replicas.process import ReplicaProcess
 
 AFFINITY_HEADER = "x-prefix-affinity"
@@ -62,10 +63,8 @@ def ties_of(path: str, headers: Headers, body: bytes) -> Ties:
         return Ties(replica_of(path.split("/")[3]))
     given = headers.get(AFFINITY_HEADER, "")
     try:
-        asked = from_json(body) if body else {}
-    except ValueError:
-        asked = {}
-    if not isinstance(asked, dict):
+        asked = parse_object(body) if body else {}
+    except ApiError:  # which the replica says
         return Ties()
     kept_by = next((number for name in _references(asked) if (number := replica_of(name))), None)
     begin = given or _first_turn(asked)

@@ -22,7 +22,6 @@ from gptsmith.serve.request import ServeRequest
 from gptsmith.serve.running_server import RunningServer
 from gptsmith.workflows.documents import open_documents
 
-DRAIN_GRACE_S = 2.0
 RENEW = getattr(signal, "SIGUSR1", None)
 """The signal that renews all replicas, one at a time. Windows has none."""
 
