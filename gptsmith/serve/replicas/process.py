@@ -56,7 +56,7 @@ class ReplicaProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the process in front
-            env={THREADS: str(threads_each(request.replicas)), **os.environ},
+            env={**os.environ, THREADS: str(threads_each(request.replicas))},
         )
         assert self._process.stdin is not None
         order = json.dumps(asdict(Order(request.model_dump_json(), number, speaks, logs=not request.background)))
