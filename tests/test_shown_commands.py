@@ -15,6 +15,7 @@ import shutil
 import sys
 import webbrowser
 from collections.abc import Iterator
+from contextlib import nullcontext
 from http.server import ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,8 +32,10 @@ from gptsmith.base import machine
 from gptsmith.convert import hub
 from gptsmith.serve import opening, server
 from gptsmith.serve.studio import running as studio_running
+from gptsmith.store.objects import Store
 from gptsmith.workflows import import_model, watch
 
+from .object_store import s3_server
 from .workflows.conftest import SMALL as SHORT_CONTEXT
 from .workflows.conftest import write_text
 
@@ -216,7 +219,13 @@ def _in_the_workshop(workshop: Path, line: str, monkeypatch: pytest.MonkeyPatch)
     made = target(line)
     aside = made.rename(f"{made} aside").absolute() if made else None
     before = set(workshop.rglob("*"))
-    yield
+    with s3_server(monkeypatch, "my-bucket") if "s3://" in line else nullcontext() as bucket:
+        if bucket and f"--out {bucket}/mine" not in line:
+            for path in (workshop / "runs" / "my_texts").rglob("*"):
+                if path.is_file():
+                    name = path.relative_to(workshop / "runs" / "my_texts").as_posix()
+                    Store(f"{bucket}/mine").upload(path, name)
+        yield
     for path in sorted(set(workshop.rglob("*")) - before, reverse=True):
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     if aside:

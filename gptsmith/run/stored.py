@@ -91,9 +91,12 @@ def fetch_summaries(url: str | Path, folder: Path) -> None:
 
 
 @contextmanager
-def trained_for_store(url: str | Path) -> Iterator[Path]:
+def trained_for_store(url: str | Path, *, is_new: bool = True) -> Iterator[Path]:
     """The folder here in which a run at a URL is trained, while this process is the only one that writes there. What
     the store holds of it is fetched first, and what becomes durable is uploaded.
+
+    Args:
+        is_new: whether there may be no such run yet.
 
     Raises:
         LockedError: somebody else trains it.
@@ -101,6 +104,7 @@ def trained_for_store(url: str | Path) -> Iterator[Path]:
         StoreError: the store cannot be read or written, or the rest could not be uploaded.
     """
     store = Store(url)
+    _names(store, is_new_allowed=is_new)  # before anything is written there
     folder, lock = _place(WORKING, store), StoreLock(store)
     with lock.held() as last:
         good = _bring(store, folder, last)

@@ -13,7 +13,7 @@ def upload_folder(store: Store, folder: Path, name: str, last: str, require: Cal
     was to be done: not where the same list is there already.
 
     Args:
-        require: called before `last` is written; raises if it may not be.
+        require: called before each file is written; raises if it may not be.
 
     Raises:
         StoreError: an object cannot be written.
@@ -31,6 +31,7 @@ def upload_folder(store: Store, folder: Path, name: str, last: str, require: Cal
     for left in set(store.names(name)) - paths.keys():  # by an upload that did not come to its end
         store.delete(left)
     for file, path in paths.items():
+        require()
         store.upload(path, file)
     require()
     store.write(f"{name}/{last}", content)

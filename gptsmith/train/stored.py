@@ -26,7 +26,7 @@ def trained_here(request: R, held: ExitStack) -> R:
     """
     if (url := _url(request)) is None:
         return request
-    folder = str(held.enter_context(trained_for_store(url)))
+    folder = str(held.enter_context(trained_for_store(url, is_new=request.resume is None)))
     return request.model_copy(update={"out": folder} if request.resume is None else {"resume": folder})
 
 

@@ -35,6 +35,7 @@ from gptsmith.data.folder_splits import found_splits
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shapes import TEXT
 from gptsmith.run.folder import SETTINGS
+from gptsmith.store.objects import is_remote
 from gptsmith.workflows.requests import AuditRequest
 
 
@@ -141,6 +142,8 @@ def _require_no_list(request: AuditRequest, corpus: Corpus) -> None:
 
 def _is_model(source: str | Path) -> bool:
     """Whether a source is a run, or another program's model."""
+    if is_remote(source):
+        return True
     path = Path(source)
     if (path / SETTINGS).exists():
         return True

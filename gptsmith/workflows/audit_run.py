@@ -44,7 +44,7 @@ def audit_run(request: AuditRequest) -> dict[str, Any]:
     """
     (run,) = request.sources
     if is_remote(run) and not request.find:
-        raise ConfigurationError(f"{run} is in a store, and an audit is kept in its run: audit a copy in a folder here")
+        raise ConfigurationError(f"{run} is in a store, and an audit is kept in a run's folder here: copy it first")
     of_texts = {f"--{name.replace('_', '-')}": getattr(request, name) for name in OF_TEXTS}
     if request.find:
         refuse("--find", {**of_texts, "--minutes": request.minutes})
