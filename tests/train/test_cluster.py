@@ -11,6 +11,7 @@ import gptsmith
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.model.config import GPTConfig
 from gptsmith.model.cost import cost
+from gptsmith.model.memory import PROCESS_BYTES, RUNTIME_BYTES
 from gptsmith.model.presets import preset
 from gptsmith.train.planning.cluster import COMPUTE_SHARE, GPUS, RESERVED_BYTES, plan_on_gpus
 
@@ -90,6 +91,15 @@ def test_more_gpus_take_less_time_and_never_fewer_gpu_hours() -> None:
     ]
     assert [way["hours"] for way in plans] == sorted((way["hours"] for way in plans), reverse=True)
     assert [way["gpu_hours"] for way in plans] == sorted(way["gpu_hours"] for way in plans)
+
+
+def test_a_process_takes_the_memory_of_its_host_that_a_checkpoint_of_its_share_does() -> None:
+    shape = preset("gpt3-6.7b")
+    ways = {way["name"]: way for way in plan_on_gpus(shape, gpu="h100", num_gpus=64, batch_size=512)["ways"]}
+    copied = 12 * cost(shape).num_parameters  # weights and two moments
+    at_rest = PROCESS_BYTES + RUNTIME_BYTES
+    for name, shards in (("ddp", 1), ("fsdp", 64), ("hsdp", ways["hsdp"]["shard_size"])):
+        assert ways[name]["host_memory_bytes_per_gpu"] == pytest.approx(at_rest + copied / shards, rel=0.02)
 
 
 def test_a_model_that_fits_nowhere_has_no_best_way() -> None:

@@ -263,6 +263,10 @@ def test_expected_memory_grows_with_what_needs_it() -> None:
     least = expected_peak_bytes(config, 1024, 0, optimizer_bytes_per_parameter=4, dtype_bytes=2)
     assert least > 24 * cost(config).num_parameters
     assert expected_peak_bytes(config, 2048, 0, optimizer_bytes_per_parameter=4, dtype_bytes=2) > least
+    shared = [expected_peak_bytes(config, 1024, 0, 4, 2, num_shards=shards) for shards in (4, 8, 64)]
+    assert sorted(shared, reverse=True) == shared
+    moving = cost(config).num_parameters * (4 * 4 + 2 * 4)
+    assert shared[0] - shared[1] == pytest.approx(moving / 8, rel=1e-6)
     assert expected_peak_bytes(config, 1024, 0, optimizer_bytes_per_parameter=8, dtype_bytes=2) > least
     assert expected_peak_bytes(config, 1024, 0, optimizer_bytes_per_parameter=4, dtype_bytes=4) > least
     assert expected_peak_bytes(config, 1024, 10**9, optimizer_bytes_per_parameter=4, dtype_bytes=2) == least + 10**9

@@ -161,17 +161,17 @@ def test_no_process_holds_the_whole_model_when_it_is_made(tmp_path: Path) -> Non
     save_tensors(tmp_path / "model.safetensors", dict(GPT(preset("smith", **WIDE)).named_parameters()))
     store = store_of_torchrun()
     processes = [
-        PROCESSES.Process(target=measure, args=(rank, 4, store.port, str(tmp_path)), daemon=True) for rank in range(4)
+        PROCESSES.Process(target=measure, args=(rank, 2, store.port, str(tmp_path)), daemon=True) for rank in range(2)
     ]
     for process in processes:
         process.start()
     for process in processes:
         process.join(120)
-    for rank in range(4):
+    for rank in range(2):
         whole, made, opened = json.loads((tmp_path / str(rank)).read_text())
         assert whole > 250e6
-        assert made < 0.6 * whole, f"process {rank} took {made:,} bytes for a new model of {whole:,}"
-        assert opened < 0.6 * whole, f"process {rank} took {opened:,} bytes for one of {whole:,} in a file"
+        assert made < 0.85 * whole, f"process {rank} took {made:,} bytes for a new model of {whole:,}"
+        assert opened < 0.85 * whole, f"process {rank} took {opened:,} bytes for one of {whole:,} in a file"
 
 
 def measure(rank: int, count: int, port: int, folder: str) -> None:
