@@ -4,6 +4,7 @@ import { el, fill, icon, readableBytes, readableCount } from "../element.js";
 import { tried } from "./dialogs.js";
 import { beginIn } from "./in_place.js";
 import { progressBar } from "./progress.js";
+import { partWords } from "./train_choice.js";
 import { number } from "./words.js";
 import { inTheseWords } from "./said.js";
 
@@ -44,6 +45,7 @@ function figures(read, collection, { t }) {
     el("p", {},
       el("strong", {}, t("data.documents", { count: read.num_left_documents })), " · ", readableBytes(read.num_left_bytes), collection.kind && ` · ${t(`data.kind_${collection.kind}`)}`, " ",
       isChanged && el("span.soft", {}, t("data.before_changes", { count: read.num_documents, bytes: readableBytes(read.num_bytes) }))),
+    collection.parts?.length > 1 && el("p", {}, t("data.recognised", { parts: collection.parts.map((one) => partWords(t, one.kind, one.num_documents)).join(t("said.comma")) })),
     read.num_duplicates > 0 && el("p.soft", {}, t("data.exact_duplicates", { count: read.num_duplicates })),
     read.splits && el("p.soft", { dir: "auto" }, read.splits),
     el("div.details", {},

@@ -21,12 +21,13 @@ export async function show(place, studio) {
   const wish = readWish();
   const chooseBase = tried(studio, takeBase);
   const choice = choiceForm(wish, t, {
-    data: (name) => { wish.data = name; showChoice(); changed(); },
+    data: (name) => { Object.assign(wish, { data: name, part: null }); choice.showParts([], null); showChoice(); changed(); },
+    part: (part) => { wish.part = part; changed(); },
     base: chooseBase,
     name: (name) => { wish.name = name; keepWish(wish); },
   });
   const parts = { choice, time: el("section.card"), plan: el("section.card", { "aria-label": t("train.plan") }), advice: el("section.card"), settings: el("details.card", {}, el("summary", {}, el("h2", {}, t("train.settings")))), start: el("div.row") };
-  const planner = new Planner(studio, wish, parts, chooseBase, () => showStart());
+  const planner = new Planner(studio, wish, parts, chooseBase, (known) => { showStart(); if (known.data) choice.showParts(known.data.parts, known.data.part); });
   fill(place, el("h1", {}, t("train.title")), Object.values(parts));
 
   function changed() {
@@ -38,6 +39,7 @@ export async function show(place, studio) {
   async function takeBase(id) {
     const wasNew = wish.base === null;
     wish.base = id;
+    wish.part = null;
     if (wasNew !== (id === null)) {
       for (const name of Object.keys(wish.options)) if (!KEPT_OPTIONS.includes(name)) delete wish.options[name];
     }
@@ -115,7 +117,7 @@ export async function show(place, studio) {
 }
 
 /** What the server is told of a wish. */
-const sent = ({ data, base, minutes, options, settings }) => ({ data, minutes, options, settings, ...(base !== null && { base }) });
+const sent = ({ data, part, base, minutes, options, settings }) => ({ data, minutes, options, settings, ...(part !== null && { part }), ...(base !== null && { base }) });
 
 /** How many trainings come first. */
 function waiting(jobs, t) {
@@ -146,7 +148,7 @@ function showTime(place, wish, t, onChange) {
 
 /** Asks how a training will be: what is known at once, and once the person rests the exact plan. */
 class Planner {
-  /** `onOutcome()` is called when a plan has come, or has failed. */
+  /** `onOutcome(known)` is called when a plan has come, or has failed. */
   constructor({ api, t, signal }, wish, parts, onBase, onOutcome) {
     Object.assign(this, { api, t, signal, wish, parts, onBase, onOutcome, turn: 0, job: null, modelsAreKnown: false, hasFailed: false });
     signal.addEventListener("abort", () => this.drop(this.job));
@@ -163,7 +165,7 @@ class Planner {
   shown(known) {
     this.job = known.job ?? null;
     this.hasFailed = known.state === "failed";
-    this.onOutcome();
+    this.onOutcome(known);
     const news = JSON.stringify([known, this.modelsAreKnown]);
     if (news === this.known) return;
     this.known = news;

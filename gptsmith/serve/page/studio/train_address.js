@@ -8,7 +8,7 @@ const SET = "set.", OPTION = "option.";
 export function readWish() {
   const [path, query = ""] = location.hash.slice(1).split("?", 2);
   const given = new URLSearchParams(query);
-  const wish = { data: decoded(path.split("/")[2] ?? ""), base: given.get("base"), minutes: Number(given.get("minutes")), name: given.get("name") ?? "", options: {}, settings: {} };
+  const wish = { data: decoded(path.split("/")[2] ?? ""), base: given.get("base"), part: given.get("part"), minutes: Number(given.get("minutes")), name: given.get("name") ?? "", options: {}, settings: {} };
   if (!(wish.minutes > 0 && Number.isFinite(wish.minutes))) wish.minutes = USUAL_MINUTES;
   for (const [key, value] of given) {
     if (key.startsWith(SET)) wish.settings[key.slice(SET.length)] = value;
@@ -22,6 +22,7 @@ export function keepWish(wish) {
   const query = new URLSearchParams();
   query.set("minutes", wish.minutes);
   if (wish.base !== null) query.set("base", wish.base);
+  if (wish.part !== null) query.set("part", wish.part);
   if (wish.name) query.set("name", wish.name);
   for (const [name, value] of Object.entries(wish.options)) query.set(OPTION + name, value);
   for (const [path, value] of Object.entries(wish.settings)) query.set(SET + path, value);

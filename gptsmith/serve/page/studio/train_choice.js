@@ -4,7 +4,8 @@ import { el, fill, readableBytes, readableCount } from "../element.js";
 
 /**
  * The fields of a training. They stay while `show(collections, models)` brings in what there is to choose (null while that is
- * not known), so that nobody loses the place or what is half typed. `on` has data(name), base(id) and name(name).
+ * not known), so that nobody loses the place or what is half typed. `showParts(parts, part)` offers the parts of a collection of
+ * which there are several. `on` has data(name), part(kind), base(id) and name(name).
  */
 export function choiceForm(wish, t, on) {
   const typed = { dir: "auto", autocomplete: "off", spellcheck: false };
@@ -12,10 +13,12 @@ export function choiceForm(wish, t, on) {
   const path = el("input", { ...typed, placeholder: "texts/", onchange: () => path.value.trim() && on.data(path.value.trim()) });
   const base = el("select", { onchange: () => on.base(base.value || null) });
   const name = el("input", { ...typed, value: wish.name, maxLength: 80, placeholder: t("train.name_usual"), onchange: () => on.name(name.value.trim()) });
+  const part = el("select", { onchange: () => on.part(part.value) });
+  const partLabel = el("label", { hidden: true }, t("train.part"), part);
   const notes = el("div", { hidden: true });
   const form = el("section.card", {},
     el("div.choices", {},
-      el("label", {}, t("train.learn_from"), data), el("label", {}, t("train.or_path"), path),
+      el("label", {}, t("train.learn_from"), data), el("label", {}, t("train.or_path"), path), partLabel,
       el("label", {}, t("train.begin"), base), el("label", {}, t("train.name"), name)),
     notes);
 
@@ -35,8 +38,19 @@ export function choiceForm(wish, t, on) {
     if (document.activeElement !== path) path.value = isKnown || collections === null ? "" : wish.data;
     showNotes(notes, collections?.length === 0 && !wish.data, models, t);
   };
+  form.showParts = (parts, chosen) => {
+    partLabel.hidden = parts.length < 2;
+    if (partLabel.hidden) return;
+    const count = Object.fromEntries(parts.map((one) => [one.kind, one.num_documents]));
+    const both = count.questions && count.chats ? [["conversations", count.questions + count.chats]] : [];
+    fillSelect(part, chosen, option("all", t("data.part_all")),
+      [...Object.entries(count), ...both].map(([kind, number]) => option(kind, partWords(t, kind, number))));
+  };
   return form;
 }
+
+/** A part of a collection in words: "60 questions with answers". */
+export const partWords = (t, kind, count) => t(`data.part_of_${kind}`, { count });
 
 const option = (value, words) => el("option", { value }, words);
 

@@ -17,6 +17,7 @@ from gptsmith.data.files import extension_of
 from gptsmith.data.shapes import TEXT
 from gptsmith.serve.studio.data.collections import Collection
 from gptsmith.serve.studio.data.names import readable_path
+from gptsmith.serve.studio.data.parts import parts_of
 
 MAX_KEPT = 50
 """Lists of files that are remembered."""
@@ -35,6 +36,7 @@ def about(collection: Collection) -> dict[str, Any]:
         "num_bytes": sum(sizes),
         "num_skipped": len(found.skipped),
         "kind": kind if sizes else None,
+        "parts": [part.row() for part in parts_of(collection.sources, stamp)] if sizes else [],
         "problems": [] if problem is None else [problem],
     }
 

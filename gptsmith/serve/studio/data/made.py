@@ -56,33 +56,43 @@ class Made:
         return [self.source, *without, *(["--redact"] if self.redacts else [])]
 
 
-def made_by(collection: Collection, recipe: Recipe, reading: Reading) -> Made:
+def made_by(collection: Collection, recipe: Recipe, reading: Reading, chosen: frozenset[Path] | None = None) -> Made:
     """What is read of a collection by a recipe; the files that this takes are written if they are not there. What has
     gone from the sources is no longer taken out of them.
+
+    Args:
+        chosen: the files that are read; None for all.
 
     Raises:
         UserError: a file cannot be read, or the disk is full.
     """
-    without = sorted(name for name in recipe.without if name in reading.number_of)
+    without = sorted(
+        name
+        for name in recipe.without
+        if name in reading.number_of and (chosen is None or reading.file_of(name) in chosen)
+    )
     present = {name: edit for name, edit in recipe.edits.items() if name in reading.number_of}
     with writing(collection.home):
         edits = _edits_by_file(present, reading)
-        if not without and not edits:
+        if chosen is not None:
+            edits = {path: edit for path, edit in edits.items() if path in chosen}
+        is_copied = bool(edits) or chosen is not None
+        if not without and not is_copied:
             return Made(str(collection.sources), None, recipe.redacts)
-        target = collection.home / MADE / _key(without, edits, reading.found)
+        target = collection.home / MADE / _key(without, edits, reading.found, chosen)
         target.parent.mkdir(mode=0o700, exist_ok=True)
         if not target.exists():
             with temporary_folder(target, private=True) as folder:
                 lines = (json_text({"kind": "left_out", "sha256": name}) + "\n" for name in without)
                 _write(folder / WITHOUT, lines)
-                if edits:
-                    _copy(collection, folder / TEXTS, edits, reading.found)
+                if is_copied:
+                    _copy(collection, folder / TEXTS, edits, reading.found, chosen)
                 sync_folder(folder)
                 if not target.exists():  # nobody else was faster
                     folder.replace(target)
                 sync_folder(target.parent)
         os.utime(target)  # it was asked for now, and is not swept meanwhile
-    source = target / TEXTS if edits else collection.sources
+    source = target / TEXTS if is_copied else collection.sources
     return Made(str(source), str(target / WITHOUT) if without else None, recipe.redacts)
 
 
@@ -108,19 +118,29 @@ def _names_in(candidate: Candidate) -> Iterator[str]:
     return map(name_of, documents_in(candidate))
 
 
-def _key(without: list[str], edits: Mapping[Path, Mapping[str, Edit]], found: Found) -> str:
+def _key(
+    without: list[str], edits: Mapping[Path, Mapping[str, Edit]], found: Found, chosen: frozenset[Path] | None
+) -> str:
     """A name that is the same for the same content."""
     files = []
-    for candidate in found.candidates if edits else ():
+    for candidate in found.candidates if edits or chosen is not None else ():
         stat = candidate.file.path.stat()
         files.append([str(candidate.file.path), stat.st_size, stat.st_mtime_ns])
     edited = {name: [edit.text, edit.record] for some in edits.values() for name, edit in some.items()}
-    return key_of(without, edited, sorted(files))
+    return key_of(without, edited, sorted(files), *([] if chosen is None else [sorted(map(str, chosen))]))
 
 
-def _copy(collection: Collection, folder: Path, edits: Mapping[Path, Mapping[str, Edit]], found: Found) -> None:
-    """A copy of a collection's files: links, but for those with edited documents."""
+def _copy(
+    collection: Collection,
+    folder: Path,
+    edits: Mapping[Path, Mapping[str, Edit]],
+    found: Found,
+    chosen: frozenset[Path] | None,
+) -> None:
+    """A copy of a collection's files, or of those that were chosen: links, but for those with edited documents."""
     for candidate in found.candidates:
+        if chosen is not None and candidate.file.path not in chosen:
+            continue
         path = relative_path(collection, candidate.file.path)
         target = folder / path
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -7,10 +7,11 @@ from typing import Any
 
 from gptsmith.serve.studio.data.audits import Audits
 from gptsmith.serve.studio.data.collections import Collection, Collections
-from gptsmith.serve.studio.data.listing import about, files_called
+from gptsmith.serve.studio.data.listing import about, files_called, stamp_of
 from gptsmith.serve.studio.data.made import Made, made_by
 from gptsmith.serve.studio.data.needed import require_unread, runs_of, sweep_made
 from gptsmith.serve.studio.data.pairs import Pairs
+from gptsmith.serve.studio.data.parts import ALL, Part, files_of, parts_of
 from gptsmith.serve.studio.data.reading import Readings
 from gptsmith.serve.studio.data.recipes import Recipes
 from gptsmith.serve.studio.data.uploads import Uploads
@@ -32,7 +33,16 @@ class Data:
         self.audits = Audits(database, jobs)
         self.pairs = Pairs(database, jobs, self.collections)
 
-    def arguments(self, name: str) -> list[str]:
+    def parts(self, name: str) -> tuple[Part, ...]:
+        """The parts of a collection.
+
+        Raises:
+            ApiError: there is none of that name.
+        """
+        collection = self.collections.get(name)
+        return parts_of(collection.sources, stamp_of(collection))
+
+    def arguments(self, name: str, part: str = ALL) -> list[str]:
         """The words of a command line that read a collection as it was mended: paths, and `--without` and `--redact`.
         It reads files, so it is called outside of the loop.
 
@@ -40,14 +50,16 @@ class Data:
             ApiError: there is none of that name.
             UserError: there is nothing to read in it, or the disk is full.
         """
-        return self.made(self.collections.get(name)).arguments()
+        return self.made(self.collections.get(name), part).arguments()
 
-    def made(self, collection: Collection) -> Made:
-        """What is read of a collection as it was mended."""
+    def made(self, collection: Collection, part: str = ALL) -> Made:
+        """What is read of a collection, or of a part of it, as it was mended."""
         recipe = self.recipes.recipe(collection)
-        if not recipe.changed:
+        parts = () if part == ALL else parts_of(collection.sources, stamp_of(collection))
+        chosen = files_of(parts, part) if len(parts) > 1 else None
+        if not recipe.changed and chosen is None:
             return Made(str(collection.sources), None, recipe.redacts)
-        made = made_by(collection, recipe, self.readings.read(collection))
+        made = made_by(collection, recipe, self.readings.read(collection), chosen)
         sweep_made(self._place, self._jobs, collection)
         return made
 

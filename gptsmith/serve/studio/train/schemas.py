@@ -17,6 +17,7 @@ class Wish(Schema):
 
     Attributes:
         data: a collection, or a path in the studio's folder.
+        part: the part of a collection that is learnt from (see `data.parts`); None leaves it to the studio.
         base: the `id` of one of the models that were found; None trains from nothing.
         options: values of the verb's options by their names, such as `lora`.
         settings: values of settings by their paths, as `--set` reads them.
@@ -24,6 +25,7 @@ class Wish(Schema):
 
     data: NonEmptyText
     minutes: Annotated[float, Field(gt=0, le=MAX_MINUTES)]
+    part: str | None = None
     base: str | None = None
     options: Annotated[dict[str, bool | int | float | str], Field(max_length=50)] = Field(default_factory=dict)
     settings: Annotated[dict[str, Annotated[str, Field(max_length=MAX_VALUE_CHARACTERS)]], Field(max_length=200)] = (

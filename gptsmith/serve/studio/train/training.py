@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from gptsmith.base.notices import notice_of
 from gptsmith.data.cache import key_of
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.serve.load import stamps_of
+from gptsmith.serve.studio.data.parts import ALL, Part, used_part
 from gptsmith.serve.studio.data.state import Data
 from gptsmith.serve.studio.database import Database
 from gptsmith.serve.studio.jobs.queue import Jobs
@@ -36,6 +38,8 @@ class Wanted:
     request: command.AnyRequest
     data: DataFacts
     base: FoundModel | None
+    parts: Sequence[Part]
+    part: str
 
     @property
     def similar(self) -> str:
@@ -81,7 +85,7 @@ class Training:
             "advice": [one.row() for one in self._advice(wanted, wish.minutes, known)],
             "free_bytes": free_memory_bytes(),
             "data": {"num_bytes": wanted.data.amount.num_bytes, "num_documents": wanted.data.amount.num_documents,
-                     "shape": wanted.data.shape},
+                     "shape": wanted.data.shape, "parts": [part.row() for part in wanted.parts], "part": wanted.part},
             "command": shell_command(*_flat(command.training_words(wanted.request))),
         }  # fmt: skip
 
@@ -101,21 +105,28 @@ class Training:
 
     def _wanted(self, wish: Wish) -> Wanted:
         base = None if wish.base is None else self.models.get(wish.base)
-        data = self._known_data.of(self._data_words(wish.data))
+        parts = self._data.parts(wish.data) if self._is_collection(wish.data) else ()
+        part = used_part(parts, wish.part, tunes=base is not None)
+        if part == ALL and base is not None and len(parts) > 1:
+            wish = wish.model_copy(update={"options": {"objective": "next_token", **wish.options}})
+        data = self._known_data.of(self._data_words(wish.data, part))
         request = command.request_of(wish, data.words, None if base is None else base.id)
         if self._device != AUTO:
             request = request.model_copy(update={"device": self._device})
         command.check_settings(request, None if base is None or base.opened is None else base.opened.config)
-        return Wanted(request, data, base)
+        return Wanted(request, data, base, parts, part)
 
-    def _data_words(self, name: str) -> list[str]:
-        """The words that give a collection, or a path in the studio's folder.
+    def _is_collection(self, name: str) -> bool:
+        return name in {collection.name for collection in self._data.collections}
+
+    def _data_words(self, name: str, part: str) -> list[str]:
+        """The words that give a part of a collection, or a path in the studio's folder.
 
         Raises:
             UserError: there is neither.
         """
-        if name in {collection.name for collection in self._data.collections}:
-            return self._data.arguments(name)
+        if self._is_collection(name):
+            return self._data.arguments(name, part)
         path = self._place.inside(name)
         if not path.exists():
             raise UserError(f"{name}: there is no such collection, and no such file or folder in {self._place.folder}")

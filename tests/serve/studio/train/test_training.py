@@ -119,7 +119,8 @@ def test_a_run_is_tuned_by_the_command_that_tunes(studio: Opened, folder: Path, 
     wish = {"data": "chats.jsonl", "base": "runs/base", "options": {"lora": "8"}}
     found = plan(studio, **wish)
     assert plan(studio, **{**wish, "base": "base"})["command"] == found["command"], "a run by its name"
-    assert found["data"] == {"num_bytes": found["data"]["num_bytes"], "num_documents": 60, "shape": "chat"}
+    about = {"num_documents": 60, "shape": "chat", "parts": [], "part": "all"}
+    assert found["data"] == {"num_bytes": found["data"]["num_bytes"], **about}
     assert [one["code"] for one in found["advice"]][:2] == ["small_base", "tuned"]
     started = studio.post("train", minutes=3, name="tuned", **wish)
     command = studio.get(f"jobs/{started['job']}")["command"]
