@@ -139,7 +139,8 @@ class StoredTensors(Mapping[str, Tensor]):
         with sound(pieces[0].path):
             read = [piece.read(name, start, stop) for piece in pieces if piece.start < stop and piece.stop > start]
         if not read:
-            found = torch.empty([0 if at == dim else length for at, length in enumerate(shape)])
+            dtype = pieces[0].read(name, pieces[0].start, pieces[0].start + 1).dtype
+            found = torch.empty([0 if at == dim else length for at, length in enumerate(shape)], dtype=dtype)
         else:
             found = read[0] if len(read) == 1 else torch.cat(read, dim)
         return found if part is None or part.dim == dim else part.of(found)

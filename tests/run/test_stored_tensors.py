@@ -56,6 +56,7 @@ def test_parts_are_read_as_the_whole_and_as_any_other_parts(tmp_path: Path, coun
             for stop in range(start, WHOLE["matrix"].shape[other] + 1):
                 part = Part((7, 5), other, start, stop)
                 assert torch.equal(stored.read("matrix", part), part.of(WHOLE["matrix"]))
+    assert stored.read("vector", Part((3,), 0, 3, 3)).dtype == torch.bfloat16  # of a process for which nothing is left
 
 
 @pytest.mark.parametrize("count", [1, 4])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -123,6 +124,18 @@ class Dies(Callback):
         CheckpointContents.write = write_and_die  # type: ignore[method-assign]
 
 
+class Kill(Callback):
+    """Kills the process that writes before a step, unless torchrun has restarted it more often than that."""
+
+    def __init__(self, step: int, num_restarts: int) -> None:
+        self.step, self.num_restarts = step, num_restarts
+
+    def before_step(self, trainer: Trainer) -> None:
+        is_due = int(os.environ["TORCHELASTIC_RESTART_COUNT"]) == self.num_restarts
+        if is_due and trainer.processes.is_first and trainer.state.step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 def train(job: dict[str, Any]) -> dict[str, Any]:
     """The figures of a run, or its error."""
     if job.pop("joins", False):  # a group that is there
@@ -140,6 +153,8 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         callbacks.append(Dies(*job.pop("dies")))
     if job.pop("counts", False):
         callbacks.append(CountSent())
+    if "kill_at" in job:
+        callbacks.append(Kill(*job.pop("kill_at")))
     timed = (trainer, evaluate, replan, resolve) if "minutes" in job else ()
     if timed:
         clock = Clock()
@@ -150,7 +165,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         for module in timed:
             module.time = SimpleNamespace(monotonic=lambda: clock.now)
         with more_callbacks(*callbacks):
-            return finetune(**job) if "base" in job else pretrain(**job)
+            return finetune(**job) if job.pop("tunes", "base" in job) else pretrain(**job)
     except UserError as error:
         torch.distributed.destroy_process_group()
         return {"error": str(error)}
@@ -194,3 +209,10 @@ def work(order: Order, rank: int) -> NoReturn:
     # As the program itself ends: threads that talk to the other processes may abort one that takes itself apart.
     sys.stderr.flush()
     os._exit(code)
+
+
+if __name__ == "__main__":  # started by torchrun
+    for one in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
+        train(one)
+    sys.stderr.flush()
+    os._exit(0)

@@ -134,6 +134,7 @@ def together(text: Path, alone: dict[str, Path], tmp_path_factory: pytest.TempPa
         by_four[f"by-{size}"] = {"sources": [str(text)], "out": str(folder / f"by-{size}"), "settings": grouped}
     of_four = work(folder / "by_four", 4, by_four)
     jobs["two"] = {"resume": str(cut(four, folder / "two", 7)), "settings": [SHARDED]}
+    jobs["of-one"] = {"resume": str(cut(alone["adamw"], folder / "of-one", 4))}
     return Together(folder, work(folder, 2, jobs), of_four)
 
 
@@ -168,14 +169,18 @@ def test_a_group_that_is_there_is_joined_and_left_as_it_is(alone: dict[str, Path
     assert_same(together.run("joined"), alone["muon"], 1e-12)
 
 
-def test_checkpoints_move_from_one_process_to_four_and_on_to_two_that_shard(
-    alone: dict[str, Path], together: Together
+def test_checkpoints_move_from_one_process_to_four_and_on_to_two_that_shard_and_back_to_one(
+    alone: dict[str, Path], together: Together, tmp_path: Path
 ) -> None:
     assert "equal to an uninterrupted run: num_processes was 1 and is 4" in together.of_four("four")[1]
     assert_same(together.run("four"), alone["muon"], 1e-12)
     _, said = together.outcome("two")
     assert "num_processes was 4 and is 2; sharded was not set and is True" in said
     assert_same(together.run("two"), alone["muon"], 1e-12)
+    assert_same(together.run("of-one"), alone["adamw"], 1e-12)
+    back = cut(together.run("four"), tmp_path / "back", 7)
+    gptsmith.pretrain(resume=back)
+    assert_same(back, alone["muon"], 1e-12)
 
 
 def test_a_model_is_sharded_within_groups(alone: dict[str, Path], together: Together) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import gptsmith
+from tests.workflows import process_worker
 from tests.workflows.conftest import SMALL
-from tests.workflows.together import Job, Outcome, assert_same, cut, work
+from tests.workflows.together import Job, Outcome, assert_same, cut, same_bits, work
 
 pytestmark = pytest.mark.story
 
@@ -29,8 +32,16 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "kto": ("marks", {}),
     "int8": ("chats", {"lora": 2}),
     "grpo": ("chats", {"objective": "grpo", "settings": GRPO}),
+    "simpo": ("pairs", {"objective": "simpo"}),
+    "reward_model": ("pairs", {"objective": "reward_model"}),
+    "classification": ("labels", {}),
+    "next_token": ("texts", {}),
+    "distillation": ("chats", {"objective": "distillation"}),
 }
-SHARDED = ("sft", "lora", "kto", "dpo")
+SHARDED = ("sft", "lora", "kto", "int8", "dpo", "classification", "distillation")
+MOVED = ("lora", "grpo", "classification")
+"""Those that are cut and resumed by another number of processes."""
+KILLED = ("grpo", "lora-sharded")
 
 
 def records() -> dict[str, list[dict[str, Any]]]:
@@ -45,6 +56,8 @@ def records() -> dict[str, list[dict[str, Any]]]:
             {"prompt": thing, "completion": right if number % 2 else wrong, "label": bool(number % 2)}
             for number, thing in enumerate(things)
         ],
+        "labels": [{"text": thing, "label": thing.split()[-1]} for thing in things],
+        "texts": [{"text": f"{thing} {right} {thing * 2}"} for thing in things],
     }
 
 
@@ -61,6 +74,8 @@ def jobs(text: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Job]
     found = {}
     for name, (data, more) in KINDS.items():
         settings = [*EXACT, *more.get("settings", [])]
+        if name == "distillation":
+            settings.append(f"train.objective.teacher={folder / 'base'}")
         found[name] = {
             **more,
             "base": str(folder / ("int8" if name == "int8" else "base")),
@@ -80,20 +95,38 @@ def alone(jobs: dict[str, Job], tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="module")
-def together(jobs: dict[str, Job], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+def together(jobs: dict[str, Job], alone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     """A folder with the same runs of two processes, and what they said; some are sharded, too."""
     folder = tmp_path_factory.mktemp("together")
     ours = {name: {**job, "out": str(folder / name)} for name, job in jobs.items()}
+    sharded: dict[str, Job] = {}
     for name in (*SHARDED, "grpo"):
         settings = [*jobs[name]["settings"], "parallel.shard=true"]
-        ours[f"{name}-sharded"] = {**jobs[name], "out": str(folder / f"{name}-sharded"), "settings": settings}
+        sharded[f"{name}-sharded"] = {**jobs[name], "out": str(folder / f"{name}-sharded"), "settings": settings}
     odd = [*jobs["sft"]["settings"], "train.batch_size=5"]
     ours["odd"] = {**jobs["sft"], "out": str(folder / "odd"), "settings": odd}
     rounded = [each for each in EXACT if "batch_size" not in each]
     rounded += ["examples.validation_fraction=0", "examples.test_fraction=0"]
     ours["rounded"] = {**jobs["sft"], "out": str(folder / "rounded"), "settings": rounded}
     ours["trials"] = {**jobs["sft"], "out": str(folder / "trials"), "trials": 2}
-    return folder, work(folder, 2, ours)
+    for name in MOVED:
+        ours[f"{name}-moved"] = {"tunes": True, "resume": str(cut(alone / name, folder / f"{name}-moved", 3))}
+    (folder / "sharded").mkdir()
+    plain, of_sharded = work(folder, 2, ours), work(folder / "sharded", 2, sharded)
+    return folder, lambda name: of_sharded(name) if name in sharded else plain(name)
+
+
+@pytest.fixture(scope="module")
+def four(jobs: dict[str, Job], together: tuple[Path, Outcome], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with runs of four processes, and some that two began and four ended."""
+    folder = tmp_path_factory.mktemp("four")
+    ours: dict[str, Job] = {name: {**jobs[name], "out": str(folder / name)} for name in ("grpo", "classification")}
+    for name in MOVED:
+        moved = cut(together[0] / f"{name}-moved", folder / f"{name}-moved", 6)
+        more = [] if name == "grpo" else ["parallel.shard=true"]
+        ours[f"{name}-moved"] = {"tunes": True, "resume": str(moved), "settings": more}
+    work(folder, 4, ours)
+    return folder
 
 
 @pytest.mark.parametrize("name", [*KINDS, *(f"{name}-sharded" for name in SHARDED)])
@@ -113,6 +146,41 @@ def test_two_processes_tune_as_one_does(alone: Path, together: tuple[Path, Outco
         moved = cut(folder / name, tmp_path / "moved", 5)
         gptsmith.finetune(resume=moved)
         assert_same(moved, alone / kind, 1e-12)
+
+
+@pytest.mark.parametrize("name", ["grpo", "classification"])
+def test_four_processes_tune_as_one_does(alone: Path, four: Path, name: str) -> None:
+    assert_same(four / name, alone / name, 1e-12)
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_a_run_moves_from_one_process_to_two_to_four_and_back(
+    alone: Path, together: tuple[Path, Outcome], four: Path, tmp_path: Path, name: str
+) -> None:
+    assert "num_processes was 1 and is 2" in together[1](f"{name}-moved")[1]
+    assert_same(together[0] / f"{name}-moved", alone / name, 1e-12)
+    assert_same(four / f"{name}-moved", alone / name, 1e-12)
+    back = cut(four / f"{name}-moved", tmp_path / "back", 8)
+    gptsmith.finetune(resume=back)
+    assert_same(back, alone / name, 1e-12)
+
+
+def test_killed_workers_come_back_and_tune_on_bit_for_bit(
+    jobs: dict[str, Job], together: tuple[Path, Outcome], tmp_path: Path
+) -> None:
+    ours: list[Job] = []
+    for number, name in enumerate(KILLED):
+        job = jobs[name.removesuffix("-sharded")]
+        settings = [*job["settings"], *(["parallel.shard=true"] if name.endswith("-sharded") else [])]
+        ours.append({**job, "out": str(tmp_path / name), "settings": settings, "kill_at": (4 + number, number)})
+    (tmp_path / "jobs.json").write_text(json.dumps(ours), encoding="utf-8")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--max-restarts={len(KILLED)}"]
+    command += ["-m", process_worker.__name__, str(tmp_path / "jobs.json")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("resumed from step") == len(KILLED), done.stderr
+    for name in KILLED:
+        assert same_bits(tmp_path / name, together[0] / name) == 11
 
 
 def test_what_cannot_be_shared_is_said_by_all(together: tuple[Path, Outcome]) -> None:
