@@ -18,6 +18,7 @@ from gptsmith.model.presets import preset
 from gptsmith.run import distributed
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes, init_process_group
 from gptsmith.run.sharding import full_tensor, is_sharded, local_tensor, part_of, put, reshard, shard_like
+from gptsmith.run.torchrun import agreed_name
 from gptsmith.run.train_state import TrainState
 from gptsmith.train import step
 from gptsmith.train.objectives.next_token import NextTokenSettings
@@ -169,7 +170,7 @@ def test_processes_agree_on_a_name_that_none_had_before_them(order: tuple[int, .
         told: dict[int, str] = {}
 
         def tell(rank: int, told: dict[int, str] = told) -> None:
-            told[rank] = distributed.agreed_name(store, rank, 3)
+            told[rank] = agreed_name(store, rank, 3)
 
         threads = [threading.Thread(target=tell, args=(rank,)) for rank in order]
         for thread in threads:
