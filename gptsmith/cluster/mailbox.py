@@ -33,11 +33,17 @@ class News:
 
 @dataclass(frozen=True)
 class Entered:
-    """What a worker that starts is told: the seconds since the command began, and the run that workers before it have
-    begun, if any."""
+    """What a worker that starts is told.
+
+    Attributes:
+        seconds: those since the command began.
+        run: the run that workers before it have begun, if any.
+        is_over: whether the command has ended, so that there is nothing to do.
+    """
 
     seconds: float
     run: str | None
+    is_over: bool
 
 
 class Mailbox:
@@ -72,7 +78,7 @@ class Mailbox:
                     f"the workers died {self._num_in_vain - 1} times in a row{at} ({self._crash or 'killed'}): see "
                     "what ended them, such as too little memory, and give the same command again"
                 )
-        return Entered(time.monotonic() - self._begun, self._run)
+        return Entered(time.monotonic() - self._begun, self._run, self._news.error is not None)
 
     def begin(self, run: str, step: int) -> None:
         """Says that a run is trained from a step on."""

@@ -162,6 +162,7 @@ def _followed(ray: Any, trainer: Any, mailbox: Any) -> dict[str, Any]:
                 raise UserError(f"Ray has ended the training ({one_line(failures[0] if failures else 'no reason')})")
             if received:
                 if not news.is_training:
+                    mailbox.fail.remote("interrupted")
                     raise KeyboardInterrupt
                 mailbox.stop.remote(int(received[0]))
             time.sleep(LISTEN_EVERY_S)

@@ -70,6 +70,8 @@ def work(config: dict[str, Any]) -> None:
     order: Order = config["order"]
     rank = int(os.environ["RANK"])
     entered = ray.get(order.mailbox.enter.remote(rank == 0))
+    if entered.is_over:
+        return
     try:
         figures = _trained(order, rank, entered.seconds, entered.run)
     except LostProcessError:

@@ -137,7 +137,8 @@ def test_deaths_are_counted_while_nothing_is_learnt() -> None:
         mailbox.begin("/runs/mine", step)
     assert mailbox.news().error is None
     mailbox.crash("CUDA error")
-    assert mailbox.enter(True).run == "/runs/mine"
+    entered = mailbox.enter(True)
+    assert (entered.run, entered.is_over) == ("/runs/mine", True)
     news = mailbox.news()
     assert f"died {MAX_RESTARTS + 1} times in a row at step 8 (CUDA error)" in str(news.error)
     assert news.num_restarts == 8
