@@ -15,7 +15,7 @@ from typing import Any
 
 from gptsmith.base import console
 from gptsmith.base.errors import ConfigurationError, UserError, one_line
-from gptsmith.base.interrupts import SIGNALS
+from gptsmith.base.interrupts import EXIT_CODE, SIGNALS
 from gptsmith.base.outside import imported_files
 from gptsmith.cluster.connect import connected
 from gptsmith.cluster.mailbox import Mailbox, News
@@ -134,7 +134,8 @@ def _followed(ray: Any, trainer: Any, mailbox: Any) -> dict[str, Any]:
 
     Raises:
         UserError: the workers cannot do what was requested.
-        KeyboardInterrupt: a signal came before they had begun to train.
+        KeyboardInterrupt: Ctrl-C came before they had begun to train.
+        SystemExit: another signal did.
     """
     failures: list[BaseException] = []
 
@@ -150,7 +151,7 @@ def _followed(ray: Any, trainer: Any, mailbox: Any) -> dict[str, Any]:
     with _signals() as received:
         while True:
             has_ended = not thread.is_alive()
-            news: News = ray.get(mailbox.news.remote())
+            news = _news(ray, mailbox)
             _show(news, said)
             said = news
             if news.error is not None:
@@ -163,9 +164,25 @@ def _followed(ray: Any, trainer: Any, mailbox: Any) -> dict[str, Any]:
             if received:
                 if not news.is_training:
                     mailbox.fail.remote("interrupted")
-                    raise KeyboardInterrupt
+                    raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(EXIT_CODE + received[0])
                 mailbox.stop.remote(int(received[0]))
             time.sleep(LISTEN_EVERY_S)
+
+
+def _news(ray: Any, mailbox: Any) -> News:
+    """What the workers have said since the last time.
+
+    Raises:
+        UserError: the cluster is gone.
+    """
+    try:
+        news: News = ray.get(mailbox.news.remote())
+    except ray.exceptions.RayError as error:
+        raise UserError(
+            f"the cluster of Ray is gone ({one_line(error)}): start it, and give the same command again, which goes on "
+            "from the newest checkpoint"
+        ) from None
+    return news
 
 
 def _show(news: News, before: News) -> None:
