@@ -98,7 +98,8 @@ def connected(address: str, num_workers: int | None) -> Iterator[Any]:
     except Exception as error:  # Ray raises whatever comes
         raise UserError(f"--ray {address}: Ray cannot connect ({one_line(error)})") from None
     try:
-        yield ray
+        with _without_reports(ray):
+            yield ray
     finally:
         ray.shutdown()
 
@@ -114,6 +115,17 @@ def _without_its_words() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+@contextmanager
+def _without_reports(ray: Any) -> Iterator[None]:
+    """Keeps off standard output, which is for results, what Ray reports of workers that died, while the block runs."""
+    own = ray._private.worker
+    own._worker_logs_enabled, before = False, own._worker_logs_enabled
+    try:
+        yield
+    finally:
+        own._worker_logs_enabled = before
 
 
 def _found_by_ray(ray: Any) -> str:

@@ -33,5 +33,5 @@ def app(arguments: dict[str, Any]) -> Any:
     def make_replica() -> Starlette:
         return make_app(open_state(request, requested_keys(request)))
 
-    deployment = serve.deployment(serve.ingress(make_replica)(), name="gptsmith", num_replicas=request.replicas)
+    deployment: Any = serve.deployment(serve.ingress(make_replica)(), name="gptsmith", num_replicas=request.replicas)
     return deployment.bind()
