@@ -1,6 +1,6 @@
 """What Ray costs: the time of a step beside torchrun's, and the time from a killed worker to the next step.
 
-    python bench/ray.py [PAIRS]
+    python bench/ray_workers.py [PAIRS]
 
 Two processes train the same small model, by torchrun and by `--ray local`, in pairs. Steps take about 100 ms.
 """
