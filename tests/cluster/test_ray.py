@@ -34,7 +34,7 @@ pytestmark = [
 ]
 
 NUM_STEPS = 60
-SETTINGS = [*SMALL, "model.embed_dim=32", "train.dtype=float64", f"train.num_steps={NUM_STEPS}"]
+SETTINGS = [*SMALL, "model.embed_dim=32", "model.dropout=0.0", "train.dtype=float64", f"train.num_steps={NUM_STEPS}"]
 SETTINGS += ["checkpoint.every_steps=1", "checkpoint.keep_every_steps=1"]
 
 
