@@ -29,6 +29,7 @@ from tests.workflows.conftest import SMALL, write_text
 pytest.importorskip("ray.train")
 pytestmark = [
     pytest.mark.story,
+    pytest.mark.timeout(900),
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds workers in /proc"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # Ray's own, of its own settings
 ]
