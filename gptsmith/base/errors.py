@@ -11,6 +11,7 @@ GptsmithError
 │   ├── ContextOverflowError   a prompt does not fit into the model's context (`gptsmith.generate.request`)
 │   ├── InvalidConstraintError a grammar, pattern or schema cannot be compiled (`gptsmith.generate.request`)
 │   ├── StoreError             an object store cannot be reached, or refuses (`gptsmith.store.objects`)
+│   ├── WorkerEndedError       a worker of prepare was ended from outside (`gptsmith.data.preparation.run`)
 │   ├── QueueFullError         more requests wait than an engine accepts (`gptsmith.generate.request`)
 │   ├── LostProcessError       another process of a training has ended (`gptsmith.run.distributed`)
 │   ├── TooShortError          the time is too short to train anything (`gptsmith.train.planning.plan`)

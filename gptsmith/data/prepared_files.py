@@ -47,6 +47,21 @@ def is_prepared(path: str | Path) -> bool:
     return False
 
 
+def holds_prepared(path: str | Path) -> bool:
+    """Whether a path, or what lies at a URL, is a folder that `gptsmith prepare` wrote; a store is asked.
+
+    Raises:
+        StoreError: the store cannot be reached.
+    """
+    if not is_remote(path):
+        return is_prepared(path)
+    try:
+        Store(path).read(PREPARED)
+    except NoObjectError:
+        return False
+    return True
+
+
 class PreparedFiles:
     """The files of a prepared folder by name.
 

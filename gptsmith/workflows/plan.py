@@ -15,6 +15,7 @@ from gptsmith.base.settings import merged
 from gptsmith.base.verbs import verb
 from gptsmith.convert.open import is_model
 from gptsmith.data.care import brief_audit
+from gptsmith.data.prepared_files import holds_prepared
 from gptsmith.model.gpt import meta_model
 from gptsmith.model.presets import GPT2_VOCAB_SIZE, preset, smith_shape
 from gptsmith.train.finetuning import prepare_job
@@ -73,7 +74,7 @@ def plan(request: PlanRequest) -> dict[str, Any]:
     """
     if request.gpus is not None:
         return _plan_on_paper(request, request.gpus)
-    if request.sources and is_model(str(request.sources[0])):
+    if request.sources and not holds_prepared(request.sources[0]) and is_model(str(request.sources[0])):
         return _tuning_plan(request)
     resolved = resolve_settings(request.of_new_model())
     for line in brief_audit.of_corpus(resolved.data.corpus).lines("documents"):

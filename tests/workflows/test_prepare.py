@@ -180,6 +180,7 @@ def test_a_store_gives_each_host_only_what_it_reads(
     assert fetched[1:] == ["tokens/train-00000.tokens"]
     done = call("pretrain", place, "--out", tmp_path / "run", "--json", *_sets(TRAINED)).object
     assert done["step"] == 6
+    assert call("plan", place, "--minutes", 1, "--json").object["vocab_size"] == 300
     assert len(fetched) == len(set(fetched)), "nothing is fetched twice"
     (mirror,) = (default_cache() / "prepared").iterdir()
     (mirror / "tokens" / "train-00000.tokens").write_bytes(b"torn")
@@ -190,6 +191,20 @@ def test_a_store_gives_each_host_only_what_it_reads(
     assert "tokens/train-00000.tokens is not as it was prepared" in refused.err.replace("\n", " ")
     missing = call("pretrain", "memory://bucket/other", "--out", tmp_path / "third", "--max-steps", 1)
     assert (missing.code, "holds no prepared text" in missing.err.replace("\n", " ")) == (2, True)
+
+
+@pytest.mark.story
+def test_processes_train_together_on_a_prepared_text(prepared: Path, tmp_path: Path) -> None:
+    exact = [*TRAINED, "train.dtype=float64", "model.dropout=0"]
+    alone = gptsmith.pretrain([prepared], out=tmp_path / "alone", settings=exact)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "gptsmith", "pretrain"]
+    command += [str(prepared), "--out", str(tmp_path / "together"), *_sets(exact)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(gptsmith.__file__).parents[1])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = losses(str(tmp_path / "together")), losses(alone["run"])
+    assert [step for step, _ in ours] == [step for step, _ in theirs]
+    assert [loss for _, loss in ours] == pytest.approx([loss for _, loss in theirs], abs=1e-12)
 
 
 def many_texts(folder: Path) -> Path:

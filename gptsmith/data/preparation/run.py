@@ -21,7 +21,7 @@ from gptsmith.data.cache import PARTIAL, key_of, only_builder
 from gptsmith.data.cache_contents import FOLDERS
 from gptsmith.data.preparation.job import JOB, Job
 from gptsmith.data.preparation.steps import ERRORS, PLACE, RUNNING, STEPS, TEXT
-from gptsmith.data.prepared_files import PREPARED, PreparedFiles, is_prepared
+from gptsmith.data.prepared_files import PREPARED, PreparedFiles, holds_prepared, is_prepared
 from gptsmith.store.objects import Store, is_remote
 
 if TYPE_CHECKING:
@@ -105,10 +105,7 @@ def run_preparation(place: str, job: Job, executor: ExecutorName, num_workers: i
 
 def _found(place: str, job: Job) -> PreparedFiles | None:
     """The text that the place holds already, if it is this one."""
-    if is_remote(place):
-        if PREPARED not in Store(place).names():
-            return None
-    elif not is_prepared(place):
+    if not holds_prepared(place):
         return None
     files = PreparedFiles(place)
     if files.manifest["made_from"] != job.key():

@@ -1,0 +1,93 @@
+"""Time of preparing a text by one worker and by several, and in one process without datatrove, in turns.
+
+    python bench/prepare.py [--text FOLDER] [--megabytes 60] [--workers 2] [--rounds 3]
+
+By default the text is source code and documentation of installed packages, in files of their own. Each contender begins
+with an empty cache. A worker has one thread; what one process does without datatrove encodes in a thread for each
+processor. The ratio of each round is what counts. All write the same tokens, which is checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+
+ENDINGS = {".py", ".md", ".rst", ".txt", ".html", ".h", ".js"}
+ALONE = """
+import sys
+from gptsmith.data.prepare import prepare
+from gptsmith.data.settings import DataSettings
+from gptsmith.text.tokenizers.bpe import BPETokenizerSettings
+prepare([sys.argv[1]], settings=DataSettings(), tokenizer=BPETokenizerSettings(), seed=1)
+"""
+
+
+def gather(folder: Path, num_bytes: int) -> int:
+    """Copies files of installed packages into a folder, about so many bytes; gives how many."""
+    copied = 0
+    for path in sorted(Path(sysconfig.get_paths()["purelib"]).rglob("*")):
+        if path.suffix in ENDINGS and path.is_file() and 500 < path.stat().st_size < 1_000_000:
+            shutil.copy(path, folder / f"{copied}-{path.name}")
+            copied += path.stat().st_size
+            if copied >= num_bytes:
+                break
+    return copied
+
+
+def seconds_of(command: list[str], cache: Path) -> float:
+    shutil.rmtree(cache, ignore_errors=True)
+    started = time.perf_counter()
+    subprocess.run(command, env={**os.environ, "GPTSMITH_CACHE": str(cache)}, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def shards(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(folder.rglob("train-*.tokens"))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--text", type=Path)
+    parser.add_argument("--megabytes", type=float, default=60)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, cache = Path(scratch), Path(scratch) / "cache"
+        text = options.text or folder / "texts"
+        if options.text is None:
+            text.mkdir()
+            print(f"{gather(text, int(options.megabytes * 1e6)) / 1e6:.0f} MB in {len(list(text.iterdir())):,} files")
+        contenders = {
+            f"{count} worker{'s' if count > 1 else ''}": [
+                *(sys.executable, "-m", "gptsmith", "prepare", str(text)),
+                *("--workers", str(count), "--out", str(folder / f"by{count}")),
+            ]
+            for count in (options.workers, 1)
+        }
+        contenders["without datatrove"] = [sys.executable, "-c", ALONE, str(text)]
+        seconds: dict[str, list[float]] = {name: [] for name in contenders}
+        for _ in range(options.rounds):
+            for name, command in contenders.items():
+                for count in (options.workers, 1):
+                    shutil.rmtree(folder / f"by{count}", ignore_errors=True) if str(count) in name else None
+                seconds[name].append(seconds_of(command, cache))
+        assert shards(folder / "by1") == shards(folder / f"by{options.workers}") == shards(cache)
+        first = next(iter(seconds.values()))
+        for name, times in seconds.items():
+            ratio = statistics.median(other / own for other, own in zip(times, first, strict=True))
+            print(
+                f"{name:20} {statistics.median(times):6.1f} s; {options.workers} workers are {ratio:.2f} times as fast"
+            )
+
+
+if __name__ == "__main__":
+    main()
