@@ -207,11 +207,31 @@ def test_processes_train_together_on_a_prepared_text(prepared: Path, tmp_path: P
     assert [loss for _, loss in ours] == pytest.approx([loss for _, loss in theirs], abs=1e-12)
 
 
+HELD = """
+import os, threading
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from gptsmith.data.readers import Chunk, Reader
+
+class HeldReader(Reader):
+    kind: Literal["held"] = "held"
+    extensions: ClassVar[tuple[str, ...]] = (".held",)
+
+    def read(self, file, settings):
+        while not Path(os.environ["GO"]).exists():
+            threading.Event().wait(0.02)
+        text = file.path.read_text()
+        yield Chunk(text, 0, len(text))
+"""
+"""A reader that waits until it may read."""
+
+
 def many_texts(folder: Path) -> Path:
     folder.mkdir()
-    for number in range(60):
-        words = " ".join(f"word{(number * number + n * 7919) % 997}" for n in range(10_000))
-        (folder / f"{number}.txt").write_text(f"{number} {words}")
+    for number in range(4):
+        words = " ".join(f"word{(number * number + n * 7919) % 997}" for n in range(130_000))
+        (folder / f"{number}.held").write_text(f"{number} {words}")
     return folder
 
 
@@ -259,34 +279,35 @@ def is_gone(pid: int) -> bool:
 def test_killed_workers_and_commands_go_on_where_they_were(
     tmp_path: Path, command: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    text = many_texts(tmp_path / "texts")
-    words = (text, "--workers", 2)
-    assert command(*words, "--out", "whole").wait() == 0
+    text, reader = many_texts(tmp_path / "texts"), tmp_path / "held.py"
+    reader.write_text(HELD)
+    words = (text, "--workers", 2, "--import", reader)
+    free, held = {"GO": str(reader)}, {"GO": str(tmp_path / "never")}
+    assert command(*words, "--out", "whole", **free).wait() == 0
     working = tmp_path / ".partial-place"
 
-    def running() -> list[int]:
-        files = list((working / "running").glob("read-*.json"))
-        return [json.loads(file.read_text())["pid"] for file in files if file.exists()] if len(files) > 1 else []
+    def reading() -> list[int]:
+        folder = working / "workers" / "read"
+        pids = [int(path.name) for path in folder.iterdir()] if folder.is_dir() else []
+        return pids if len(pids) == 2 else []
 
-    first = command(*words, "--out", "place")
-    pids = until(running)
+    first = command(*words, "--out", "place", **held)
+    pids = until(reading)
     os.kill(pids[0], signal.SIGKILL)
     _, told = first.communicate()
     assert first.returncode == 2
     assert "a worker was ended from outside" in told.replace("\n", " ")
     assert all(map(is_gone, pids))
-    assert not (tmp_path / "place").exists()
-    done = {path.name for path in (working / "tasks" / "read" / "completions").iterdir()}
-    second = command(*words, "--out", "place")
-    pids = until(running)
+    assert working.is_dir()
+    second = command(*words, "--out", "place", **held)
+    pids = until(lambda: [pid for pid in reading() if pid not in pids])
     second.send_signal(signal.SIGKILL)
     second.wait()
     until(lambda: all(map(is_gone, pids)))
-    assert done <= {path.name for path in (working / "tasks" / "read" / "completions").iterdir()}
     assert not (tmp_path / "place").exists()
-    assert command(*words, "--out", "place").wait() == 0
+    assert command(*words, "--out", "place", **free).wait() == 0
     assert contents(tmp_path / "place") == contents(tmp_path / "whole")
-    assert {path.name for path in tmp_path.iterdir()} == {"texts", "whole", "place"}
+    assert {path.name for path in tmp_path.iterdir()} == {"texts", "held.py", "whole", "place"}
 
 
 SLURM = {

@@ -20,7 +20,7 @@ from gptsmith.base.files import read_table, sync_file, sync_folder, writing
 from gptsmith.data.cache import PARTIAL, key_of, only_builder
 from gptsmith.data.cache_contents import FOLDERS
 from gptsmith.data.preparation.job import JOB, Job
-from gptsmith.data.preparation.steps import ERRORS, PLACE, RUNNING, STEPS, TEXT
+from gptsmith.data.preparation.steps import ERRORS, PLACE, TEXT, WORKERS
 from gptsmith.data.prepared_files import PREPARED, PreparedFiles, holds_prepared, is_prepared
 from gptsmith.store.objects import Store, is_remote
 
@@ -143,7 +143,7 @@ def _begin(working: Path, job: Job) -> None:
     if not is_same:
         shutil.rmtree(working)
         private_folder(working)
-    for name in (ERRORS, RUNNING):
+    for name in (ERRORS, WORKERS):
         shutil.rmtree(working / name, ignore_errors=True)
     if not (working / JOB).exists():
         job.write(working)
@@ -168,7 +168,7 @@ def _run_steps(working: Path, job: Job, executor: ExecutorName, num_workers: int
             with suppress(subprocess.TimeoutExpired):
                 driver.wait(WATCHED_EVERY_S)
             bar.update(*_progress(working, num_shares))
-            if executor == "local" and _is_worker_gone(working):
+            if executor == "local" and _is_worker_gone(working, num_shares):
                 raise WorkerEndedError(
                     "a worker was ended from outside, perhaps for want of memory: the same command goes on from here, "
                     "and fewer --workers need less"
@@ -181,29 +181,42 @@ def _run_steps(working: Path, job: Job, executor: ExecutorName, num_workers: int
 def _progress(working: Path, num_shares: int) -> tuple[float, str]:
     """How much is done, of 1, and which step runs."""
     done = 0.0
-    for step in STEPS:
-        total = {"read": num_shares}.get(step.name, 1)
-        if step.name == "encode" and (working / TEXT).exists():
-            with suppress(UserError):
-                total = len(read_table(working / TEXT, with_names=True)["shares"])
-        folder = working / "tasks" / step.name / "completions"
-        count = len(list(folder.iterdir())) if folder.is_dir() else 0
-        done += FRACTIONS[step.name] * count / max(total, 1)
+    for name in FRACTIONS:
+        count, total = _tasks(working, name, num_shares)
+        done += FRACTIONS[name] * count / max(total, 1)
         if count < total:
-            return done, WORDS[step.name]
+            return done, WORDS[name]
     return done, ""
 
 
-def _is_worker_gone(working: Path) -> bool:
-    """Whether a process that worked on a task is there no more."""
-    for path in (working / RUNNING).glob("*.json"):
-        with suppress(UserError, KeyError, OSError):
-            pid = read_table(path)["pid"]
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                return path.exists()
+def _tasks(working: Path, step: str, num_shares: int) -> tuple[int, int]:
+    """How many tasks of a step are done, and how many it has."""
+    total = {"read": num_shares}.get(step, 1)
+    if step == "encode" and (working / TEXT).exists():
+        total = len(read_table(working / TEXT, with_names=True)["shares"])
+    return len(_names(working / "tasks" / step / "completions")), total
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+
+
+def _is_worker_gone(working: Path, num_shares: int) -> bool:
+    """Whether a process is there no more that worked on a step which is not done."""
+    for step in FRACTIONS:
+        gone = [pid for pid in _names(working / WORKERS / step) if not _is_there(int(pid))]
+        count, total = _tasks(working, step, num_shares)
+        if gone and count < total:
+            return True
     return False
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _end(driver: subprocess.Popen) -> None:

@@ -37,7 +37,8 @@ from gptsmith.text.tokenizer import Tokenizer
 TEXT = "text.json"
 """What the second step tells those after it."""
 PARTS, CACHE, ENCODED, SPLITS, TOKENIZER, PLACE = "parts", "cache", "encoded", "splits", "tokenizer", "place"
-ERRORS, RUNNING = "errors", "running"
+ERRORS, WORKERS = "errors", "workers"
+"""The folders in which tasks say why they failed, and which processes work on each step."""
 
 
 class TaskFailedError(RuntimeError):
@@ -76,10 +77,9 @@ class Step:
 
     @contextmanager
     def _noted(self, rank: int) -> Iterator[None]:
-        """Notes that this process works on a task, and why it fails if it does."""
+        """Notes that this process works on the step, and why a task fails if it does."""
         name = f"{self.name}-{rank}.json"
-        running = private_folder(self.folder / RUNNING) / name
-        write_json(running, {"pid": os.getpid()})
+        (private_folder(self.folder / WORKERS / self.name) / str(os.getpid())).touch()
         try:
             yield
         except Exception as error:
@@ -87,8 +87,6 @@ class Step:
             told = {"error": str(error), "trace": "" if is_for_people else traceback.format_exc()}
             write_json(private_folder(self.folder / ERRORS) / name, told)
             raise TaskFailedError(name) from None
-        finally:
-            running.unlink(missing_ok=True)
 
 
 class ReadFiles(Step):
