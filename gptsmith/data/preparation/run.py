@@ -207,7 +207,7 @@ def _is_worker_gone(working: Path, num_shares: int) -> bool:
         gone = [pid for pid in _names(working / WORKERS / step) if not _is_there(int(pid))]
         count, total = _tasks(working, step, num_shares)
         if gone and count < total:
-            return True
+            return not _names(working / ERRORS)  # where a task failed, its workers have ended by themselves
     return False
 
 
