@@ -128,6 +128,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def lies_below(name: str) -> bool:
+    """Whether a name with slashes, which somebody else may have chosen, is that of a file in a folder, or further down
+    in it, on every system."""
+    return not any(part in ("", ".", "..") or "\\" in part or ":" in part for part in name.split("/"))
+
+
 class PlaceTakenError(UserError):
     """Another process made a folder of this name just now."""
 

@@ -9,13 +9,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from gptsmith.base.cache_folder import default_cache, private_folder
 from gptsmith.base.console import note, note_once
 from gptsmith.base.errors import ConversionError, UserError, one_line, shown
-from gptsmith.base.files import read_table, readable_bytes, sha256_of, write_json
+from gptsmith.base.files import lies_below, read_table, readable_bytes, sha256_of, write_json
 from gptsmith.base.leftovers import remove
 from gptsmith.convert.hub_gguf import choose, default_note, gguf_models
 from gptsmith.data.cache import MANIFEST, mark_used, only_builder
@@ -138,7 +138,7 @@ def fetch(name: str, revision: str | None = None) -> Path:
     siblings = {file.rfilename: file for file in info.siblings or ()}
     sizes = {file: int(about.size or 0) for file, about in siblings.items()}
     files = wanted.files(sizes)
-    if outside := [file for file in (*files, commit) if not _lies_below(file)]:
+    if outside := [file for file in (*files, commit) if not lies_below(file)]:
         raise ConversionError(f"{name} on the Hub has a file outside of its folder: {shown(outside[0])}")
     with only_builder(private_folder(target.parent.parent) / commit):
         if whole := _whole(wanted, target):
@@ -166,12 +166,6 @@ def fetch(name: str, revision: str | None = None) -> Path:
         checked = {**_checked(target), **{file: (target / file).stat().st_size for file in files}}
         write_json(_manifest(target), {"name": name, "repository": sizes, "files": checked})
     return _opened(target, files)
-
-
-def _lies_below(file: str) -> bool:
-    """Whether a name that the Hub gives is of a file below the folder that it is fetched into."""
-    path = PureWindowsPath(file)  # which knows the separators of all systems
-    return not path.anchor and ".." not in path.parts
 
 
 def _folder(name: str, commit: str) -> Path:

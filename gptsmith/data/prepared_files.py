@@ -9,8 +9,8 @@ from typing import Any
 
 from gptsmith.base.cache_folder import default_cache, private_folder
 from gptsmith.base.documents import Document
-from gptsmith.base.errors import DataError
-from gptsmith.base.files import read_table, sha256_of, writing
+from gptsmith.base.errors import DataError, shown
+from gptsmith.base.files import lies_below, read_table, sha256_of, write_atomically, writing
 from gptsmith.base.hints import shell_command
 from gptsmith.data.cache import Hold, mark_used, only_builder
 from gptsmith.data.cache_contents import FOLDERS
@@ -19,6 +19,20 @@ from gptsmith.store.objects import NoObjectError, Store, is_remote
 FORMAT_VERSION = 1
 PREPARED = "prepared.json"
 """The manifest, which is written last: what lies in a folder without it is not prepared."""
+
+
+class PreparedFile(Document):
+    """What the manifest says of a file."""
+
+    num_bytes: int
+    sha256: str
+
+
+class PreparedSettings(Document):
+    """Settings by their groups."""
+
+    data: dict[str, Any]
+    tokenizer: dict[str, Any]
 
 
 class PreparedManifest(Document):
@@ -34,10 +48,10 @@ class PreparedManifest(Document):
 
     format_version: int
     made_from: str
-    settings: dict[str, Any]
+    settings: PreparedSettings
     fingerprint: str
     tokenizer: str
-    files: dict[str, dict[str, Any]]
+    files: dict[str, PreparedFile]
 
 
 def is_prepared(path: str | Path) -> bool:
@@ -89,6 +103,8 @@ class PreparedFiles:
                 f"{self.place} was prepared by a newer gptsmith (format {self.manifest['format_version']}; this one "
                 f"reads {FORMAT_VERSION}): update gptsmith, or prepare the text with this version"
             )
+        if odd := [name for name in self.manifest["files"] if not lies_below(name)]:
+            raise DataError(f"{self.place}/{PREPARED} names {shown(odd[0])}, which is no file in it: do not use it")
         self.mirror = private_folder(default_cache() / FOLDERS["prepared"] / sha256_of(path)[:32])
         mark_used(self.mirror)
         self.hold = Hold(self.mirror)
@@ -104,6 +120,8 @@ class PreparedFiles:
             DataError: it has changed, or is missing.
             StoreError: it cannot be fetched.
         """
+        if name not in self.manifest["files"]:
+            raise self._changed(name)
         path = self._folder / name
         if name in self._checked:
             return path
@@ -162,6 +180,5 @@ class PreparedFiles:
             ) from None
         mirror = private_folder(default_cache() / FOLDERS["prepared"] / hashlib.sha256(content).hexdigest()[:32])
         path = mirror / PREPARED
-        with writing(path):
-            path.write_bytes(content)
+        write_atomically(path, content)  # several processes read it at the same time
         return path

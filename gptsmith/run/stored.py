@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from gptsmith.base.cache_folder import default_cache, private_folder
 from gptsmith.base.console import note
 from gptsmith.base.errors import CheckpointError
-from gptsmith.base.files import published_folder, read_table, remove_folder, write_json
+from gptsmith.base.files import lies_below, published_folder, read_table, remove_folder, write_json
 from gptsmith.base.json_reader import parse_json
 from gptsmith.base.leftovers import remove
 from gptsmith.data.cache import key_of, mark_used, only_builder
@@ -177,7 +177,7 @@ def _names(store: Store, *, is_new_allowed: bool = False) -> list[str]:
         CheckpointError: there is no run.
     """
     names = [name for name in store.names() if not name.startswith(f"{LOCKS}/")]
-    if odd := [name for name in names if not _lies_below(name)]:
+    if odd := [name for name in names if not lies_below(name)]:
         raise CheckpointError(f"{store.url} holds {odd[0]!r}, which is no name of a file: delete it")
     if SETTINGS in names:
         return names
@@ -186,10 +186,6 @@ def _names(store: Store, *, is_new_allowed: bool = False) -> list[str]:
     if not is_new_allowed:
         raise CheckpointError(f"{store.url}: there is no such run")
     return []
-
-
-def _lies_below(name: str) -> bool:
-    return not any(part in ("", ".", "..") or "\\" in part or ":" in part for part in name.split("/"))
 
 
 def _download_files(store: Store, names: list[str], folder: Path) -> None:
@@ -258,7 +254,7 @@ def _fetch(store: Store, checkpoint: Checkpoint) -> str | None:
         return None
     try:
         files = list(parse_json(content.decode("utf-8"))["files"])
-        if odd := [file for file in files if not isinstance(file, str) or "/" in file or not _lies_below(file)]:
+        if odd := [file for file in files if not isinstance(file, str) or "/" in file or not lies_below(file)]:
             return f"its manifest names {odd[0]!r}, which is no file in it"
     except (ValueError, TypeError, KeyError) as error:
         return f"its manifest is damaged ({type(error).__name__})"

@@ -151,6 +151,32 @@ def test_texts_are_not_taken_for_prepared_ones(prepared: Path, text: Path, tmp_p
     assert (refused.code, PREPARED in refused.err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda files: {**files, "tokenizer/../../../outside": files["summary.json"]}, "which is no file in it"),
+        (
+            lambda files: {name: file for name, file in files.items() if name != "summary.json"},
+            "summary.json is not as",
+        ),
+        (lambda files: {**files, "summary.json": {"num_bytes": 1}}, "sha256"),
+    ],
+)
+def test_a_manifest_of_somebody_else_writes_nowhere_but_in_its_folder(
+    prepared: Path, tmp_path: Path, call: Callable, monkeypatch: pytest.MonkeyPatch, change: Callable, expected: str
+) -> None:
+    monkeypatch.setenv("GPTSMITH_CACHE", str(tmp_path / "cache"))
+    store = Store(f"memory://{tmp_path.name}/place")
+    for name, content in contents(prepared).items():
+        store.write(name, content)
+    store.write("tokenizer/../../../outside", store.read("summary.json"))
+    manifest = json.loads(store.read(PREPARED))
+    store.write(PREPARED, json.dumps({**manifest, "files": change(manifest["files"])}).encode())
+    refused = call("pretrain", store.url, "--out", tmp_path / "run", "--max-steps", 1)
+    assert (refused.code, expected in refused.err.replace("\n", " ")) == (2, True), refused.err
+    assert not [*tmp_path.rglob("outside")]
+
+
 def test_a_store_gives_each_host_only_what_it_reads(
     text: Path, prepared: Path, tmp_path: Path, call: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
