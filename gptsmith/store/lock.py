@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +32,8 @@ NUMBER = re.compile(r"\d{6,}")
 HEARTBEAT_S = 20.0
 LIMIT_S = 180.0
 """An owner that was not heard of for so long is dead."""
+HIDDEN = "hidden"
+"""In place of the start of a process that the system shows to its own user alone."""
 
 
 class LockedError(StoreError):
@@ -102,7 +105,8 @@ class Owner:
     @property
     def has_died_here(self) -> bool:
         """Whether it was a process on this machine that is no more."""
-        return bool(self.machine) and self.machine == _machine() and _start_of(self.pid) != self.process
+        is_here = bool(self.machine) and self.machine == _machine()
+        return is_here and _start_of(self.pid) not in (self.process, HIDDEN)
 
     def __str__(self) -> str:
         who = f"{self.user} on {self.host}" if self.user else self.host
@@ -170,12 +174,9 @@ class StoreLock:
             StoreError: the store does not say.
         """
         highest = max(self.numbers(), default=0)
-        if highest == self.number:
-            found = self._owner_of(highest)
-            if found is None or found.token == self.owner.token:
-                return
-        else:
-            found = self._owner_of(highest) if highest else None
+        found = self._owner_of(highest) if highest else None
+        if highest == self.number and found is not None and found.token == self.owner.token:
+            return
         who = f"is now written by {found}" if found else "has lost its lock"
         raise LostLockError(f"{self.store.url} {who}: this process writes nothing more there")
 
@@ -250,9 +251,21 @@ def _machine() -> str:
 
 
 def _start_of(pid: int) -> str:
-    """The start of a process on this machine, in ticks of its clock; empty if there is no such process."""
+    """The start of a process on this machine, in ticks of its clock; empty if there is no such process, and HIDDEN if
+    the system keeps it from this user."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[-1].split()
     except OSError:
-        return ""
+        return HIDDEN if sys.platform == "linux" and _exists(pid) else ""
     return "" if state[0] == "Z" else state[19]
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is a process of that number, of whichever user."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True

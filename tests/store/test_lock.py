@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,6 +109,33 @@ def test_a_process_that_died_on_this_machine_is_followed_at_once(store: Store) -
         StoreLock(store).acquire()
     process.communicate(b"\n")
     assert StoreLock(store).acquire() == 7
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not say which processes run")
+def test_a_process_that_the_system_hides_is_not_taken_for_dead(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    StoreLock(store).acquire()  # by this process, whose /proc/PID is hidden from now on, as another user's may be
+    read = Path.read_text
+    mine = f"/proc/{os.getpid()}/stat"
+
+    def hidden(self: Path, *arguments: Any, **options: Any) -> str:
+        if str(self) == mine:
+            raise FileNotFoundError
+        return read(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", hidden)
+    with pytest.raises(LockedError):
+        StoreLock(store).acquire()
+
+
+def test_an_owner_whose_lock_was_taken_away_writes_nothing_more(store: Store) -> None:
+    lock = StoreLock(store)
+    lock.acquire()
+    listed = lock.numbers()
+    lock.numbers = lambda: listed  # type: ignore[method-assign]  # as it was just before
+    store.delete(f"{LOCKS}/000001")
+    with pytest.raises(LostLockError, match="has lost its lock"):
+        lock.beat()
+    assert store.names(LOCKS) == []
 
 
 def test_a_process_of_another_machine_is_not_taken_for_dead(store: Store) -> None:
