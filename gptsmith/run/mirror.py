@@ -183,9 +183,12 @@ class Mirror:
         name = f"{CHECKPOINTS}/{checkpoint.folder.name}"
         with temporary_folder(self.folder / CHECKPOINTS / "upload", private=True) as pinned:
             try:
+                manifest = (checkpoint.folder / MANIFEST).read_bytes()
                 for path in checkpoint.folder.iterdir():
-                    _link(path, pinned / path.name)  # its own name may be deleted meanwhile
-            except FileNotFoundError:
+                    _link(path, pinned / path.name)
+                if (checkpoint.folder / MANIFEST).read_bytes() != manifest:  # trained anew meanwhile: next time
+                    return
+            except FileNotFoundError:  # deleted meanwhile
                 return
             upload_folder(self.store, pinned, name, MANIFEST, self.lock.require)
             self.good[checkpoint.step] = self._sent[checkpoint.step] = (pinned / MANIFEST).read_bytes()

@@ -107,7 +107,9 @@ def trained_for_store(url: str | Path, *, is_new: bool = True) -> Iterator[Path]
     _names(store, is_new_allowed=is_new)  # before anything is written there
     folder, lock = _place(WORKING, store), StoreLock(store)
     with lock.held() as last:
-        good = _bring(store, folder, last)
+        # Where nobody else has written since, nothing may fail before the new number is noted: what was not uploaded
+        # yet would be taken for what another machine has replaced.
+        good = {} if _number(folder) == last else _bring(store, folder)
         write_json(folder / STORED, {"url": store.url, "number": lock.number})
         mirror = Mirror(folder, store, lock, good)
         try:
@@ -128,17 +130,16 @@ def _place(name: str, store: Store) -> Path:
     return default_cache() / name / key_of(store.url) / (store.url.rsplit("/", 1)[-1].strip(".") or "run")
 
 
-def _bring(store: Store, folder: Path, last: int) -> dict[int, bytes]:
-    """Makes the folder here what the store holds, unless nobody but this machine has written there since. Gives the
-    manifests of the checkpoints in the store that were found whole, by their steps.
+def _number(folder: Path) -> int | None:
+    """The number of the lock that the last writer of a folder here had; None if nobody wrote there."""
+    return read_table(folder / STORED).get("number") if (folder / STORED).exists() else None
 
-    Args:
-        last: the number of the lock's last owner.
-    """
+
+def _bring(store: Store, folder: Path) -> dict[int, bytes]:
+    """Makes the folder here what the store holds. Gives the manifests of the checkpoints in the store that were found
+    whole, by their steps."""
     private_folder(folder.parent)
     names = _names(store, is_new_allowed=True)
-    if (folder / STORED).exists() and read_table(folder / STORED).get("number") == last:
-        return {}
     if folder.exists():
         if list_checkpoints(folder / CHECKPOINTS) or (folder / RESULT).exists():
             note(f"{store.url} was written from elsewhere since: it is fetched anew", "yellow")
@@ -154,7 +155,8 @@ def _bring(store: Store, folder: Path, last: int) -> dict[int, bytes]:
             good[newest.step] = (newest.folder / MANIFEST).read_bytes()
             best = newest.train_state().best_step
             if best is not None and best != newest.step and best in _steps(names):
-                _fetch_first(store, [best], new, partial(_set_aside, store))
+                with suppress(CheckpointError):  # damaged, and set aside
+                    _fetch_first(store, [best], new, partial(_set_aside, store))
     return good
 
 

@@ -281,6 +281,76 @@ def test_the_same_machine_goes_on_with_what_was_not_uploaded(store: Store, monke
     assert waits_for_upload(store.url) is None
 
 
+def test_what_was_not_uploaded_survives_failures_on_the_way_to_the_next_try(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire, names = StoreLock.acquire, Store.names
+
+    def fail(self: Mirror) -> None:
+        raise StoreError("no way")
+
+    def names_of_locks(self: Store, under: str = "") -> list[str]:
+        if not under:
+            raise StoreError("no way")
+        return names(self, under)
+
+    def acquire_as_the_network_ends(self: StoreLock) -> int:
+        last = acquire(self)
+        patch.setattr(Store, "names", names_of_locks)
+        return last
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Mirror, "upload", fail)
+        with pytest.raises(StoreError):
+            trained(store, 10)
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(Mirror, "upload", fail)
+            patch.setattr(StoreLock, "acquire", acquire_as_the_network_ends)
+            with pytest.raises(StoreError), trained_for_store(store.url):
+                pass
+    with trained_for_store(store.url) as folder:
+        assert [one.step for one in list_checkpoints(folder / CHECKPOINTS)] == [10]
+    assert stored_steps(store) == [10]
+
+
+def test_a_damaged_best_checkpoint_does_not_keep_the_newest_from_being_resumed(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with trained_for_store(store.url) as folder:
+        begin(folder)
+        for step in (10, 20, 30):
+            save(folder, step, best_step=10)
+    assert stored_steps(store) == [10, 20, 30]
+    spoil(store, "checkpoints/step-000000010", "flipped bit")
+    elsewhere(monkeypatch, tmp_path)
+    with trained_for_store(store.url) as folder:
+        assert [one.step for one in list_checkpoints(folder / CHECKPOINTS)] == [30]
+
+
+def test_a_checkpoint_that_is_trained_anew_while_it_is_pinned_is_not_uploaded_in_parts_of_both(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder, lock = tmp_path / "run", StoreLock(store)
+    lock.acquire()
+    begin(folder)
+    save(folder, 10)
+    link, linked = mirrors._link, []
+
+    def link_and_train(path: Path, target: Path) -> None:
+        link(path, target)
+        linked.append(path)
+        if len(linked) == 2:
+            save(folder, 10, content="other")
+
+    monkeypatch.setattr(mirrors, "_link", link_and_train)
+    mirror = Mirror(folder, store, lock)
+    mirror.upload()
+    assert stored_steps(store) == []
+    mirror.upload()
+    assert opened(store)[1] == [10]
+
+
 def test_what_another_machine_has_written_since_counts(
     store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
