@@ -267,6 +267,28 @@ def test_a_store_that_fails_for_a_while_does_not_stop_training(
 def test_an_end_that_could_not_be_uploaded_is_uploaded_by_the_same_command(
     text: Path, url: str, unbroken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    train_without_upload(text, url, monkeypatch)
+
+    def never(_: Trainer) -> None:
+        raise AssertionError("it has ended")
+
+    with more_callbacks(AtStart(never)):
+        figures = gptsmith.pretrain([text], out=url, settings=SETTINGS)
+    assert (figures["status"], figures["step"]) == ("finished", NUM_STEPS)
+    assert_same_end(url, unbroken)
+
+
+def test_another_command_is_not_answered_with_the_figures_of_an_end_that_could_not_be_uploaded(
+    text: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_without_upload(text, url, monkeypatch)
+    with pytest.raises(UserError, match=f"{url} exists already: choose another --out"):
+        gptsmith.pretrain([text], out=url, settings=[*SETTINGS, "train.seed=5"])
+    assert NUM_STEPS in stored_steps(url)
+
+
+def train_without_upload(text: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains a run to its end while the store cannot be written."""
     monkeypatch.setattr(mirror, "LAST_PAUSES_S", (0,))
 
     def refuse(self: Store, path: Path, name: str) -> None:
@@ -277,14 +299,6 @@ def test_an_end_that_could_not_be_uploaded_is_uploaded_by_the_same_command(
         with pytest.raises(StoreError, match=r"answer\. What is not in s3://.* yet \(step-000000040, .*the same"):
             gptsmith.pretrain([text], out=url, settings=SETTINGS)
     assert stored_steps(url) == []
-
-    def never(_: Trainer) -> None:
-        raise AssertionError("it has ended")
-
-    with more_callbacks(AtStart(never)):
-        figures = gptsmith.pretrain([text], out=url, settings=SETTINGS)
-    assert (figures["status"], figures["step"]) == ("finished", NUM_STEPS)
-    assert_same_end(url, unbroken)
 
 
 class Refusing(BaseHTTPRequestHandler):
