@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -11,9 +11,19 @@ import h11
 
 READ_BYTES = 1 << 16
 HOP_BY_HOP = frozenset(
-    (b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect", b"proxy-connection")
+    (
+        b"connection",
+        b"keep-alive",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"expect",
+        b"proxy-connection",
+        b"date",
+    )
 )
-"""Headers that are for one connection (RFC 9110, section 7.6.1)."""
+"""Headers that are for one connection (RFC 9110, section 7.6.1), and the date, which each server puts in."""
 Pairs = Sequence[tuple[bytes, bytes]]
 
 
@@ -41,7 +51,7 @@ class Answer:
     def __init__(self, reader: asyncio.StreamReader, connection: h11.Connection, head: h11.Response) -> None:
         self._reader, self._connection = reader, connection
         self.status = head.status_code
-        self.headers = [(name, value) for name, value in head.headers.raw_items() if _is_passed_on(name)]
+        self.headers = passed_on(head.headers)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body.
@@ -92,7 +102,7 @@ async def answer_of(port: int, asked: Asked) -> AsyncIterator[Answer]:
 
 
 def _written(connection: h11.Connection, asked: Asked) -> bytes:
-    headers = [(name, value) for name, value in asked.headers if _is_passed_on(name) and name != b"content-length"]
+    headers = [(name, value) for name, value in passed_on(asked.headers) if name != b"content-length"]
     headers += [(b"connection", b"close")]
     if asked.body or asked.method not in ("GET", "HEAD"):
         headers.append((b"content-length", str(len(asked.body)).encode()))
@@ -115,6 +125,10 @@ async def _next(reader: asyncio.StreamReader, connection: h11.Connection) -> h11
     return event  # type: ignore[return-value]
 
 
-def _is_passed_on(name: bytes) -> bool:
-    lower = name.lower()
-    return lower not in HOP_BY_HOP and lower != b"date"
+def passed_on(headers: Iterable[tuple[bytes, bytes]]) -> Pairs:
+    """The headers that are not for one connection, which is known of some, and which a `Connection` header says of
+    others. Names are in lower case."""
+    given = list(headers)
+    named = (value for name, value in given if name == b"connection")
+    own = {option.strip().lower() for value in named for option in value.split(b",")} - {b"host"} | HOP_BY_HOP
+    return [(name, value) for name, value in given if name not in own]

@@ -7,8 +7,9 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gptsmith.base.errors import UserError
+from gptsmith.base.errors import UserError, one_line
 from gptsmith.serve.log import LOGGER
+from gptsmith.serve.replicas.exchange import Asked, LostError, answer_of
 from gptsmith.serve.replicas.process import ReplicaProcess
 from gptsmith.serve.replicas.routing import Replica
 from gptsmith.serve.request import ServeRequest
@@ -17,6 +18,8 @@ LOOK_EVERY_S = 0.05
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """Between two tries to start what does not start, or ends at once."""
 SHORT_LIFE_S = 10.0
+ASK_EVERY_S, MAX_SILENCE_S = 10.0, 60.0
+HEALTH = Asked("GET", b"/health", [(b"host", b"127.0.0.1")], b"")
 
 
 class Keeper:
@@ -65,7 +68,9 @@ class Keeper:
     @asynccontextmanager
     async def keeping(self) -> AsyncIterator[None]:
         """Starts again what ends while the block runs; then all end."""
-        tasks = [asyncio.create_task(self._keep(replica)) for replica in self.replicas]
+        tasks = [
+            asyncio.create_task(work(replica)) for replica in self.replicas for work in (self._keep, end_if_silent)
+        ]
         try:
             yield
         finally:
@@ -86,14 +91,14 @@ class Keeper:
                 LOGGER.warning("replica %d has ended with exit code %d and is started again", replica.number, code)
                 await asyncio.sleep(pause_s)
                 replica.num_restarts += 1
-                replica.process = self._start(replica.number)
-                started = time.monotonic()
                 try:
+                    replica.process = self._start(replica.number)
                     await asyncio.to_thread(replica.process.wait_until_ready)
-                except UserError as error:
-                    LOGGER.error("replica %d: %s", replica.number, error)
+                except (UserError, OSError) as error:
+                    LOGGER.error("replica %d: %s", replica.number, one_line(error))
                 else:
                     LOGGER.info("replica %d is process %d now", replica.number, replica.process.pid)
+                started = time.monotonic()
 
     async def renew(self) -> bool:
         """Replaces every process by a new one, one after the other, each when the new one is ready; says whether it
@@ -101,12 +106,14 @@ class Keeper:
         async with self._renewing:
             for replica in self.replicas:
                 async with self._locks[replica.number]:
-                    new = self._start(replica.number)
+                    new = None
                     try:
+                        new = self._start(replica.number)
                         await asyncio.to_thread(new.wait_until_ready)
-                    except UserError as error:
-                        await self._dispose(new)
-                        LOGGER.error("replica %d stays as it is: %s", replica.number, error)
+                    except (UserError, OSError) as error:
+                        if new is not None:
+                            await self._dispose(new)
+                        LOGGER.error("replica %d stays as it is: %s", replica.number, one_line(error))
                         return False
                     old, replica.process = replica.process, new
                 await self._retire(old)
@@ -122,4 +129,31 @@ class Keeper:
 
     async def _dispose(self, process: ReplicaProcess) -> None:
         await asyncio.to_thread(process.end)
-        self._processes.remove(process)
+        if process in self._processes:  # not one that is disposed of again, for want of another in its place
+            self._processes.remove(process)
+
+
+async def end_if_silent(replica: Replica, *, every_s: float = ASK_EVERY_S, most_s: float = MAX_SILENCE_S) -> None:
+    """Ends each process of a replica that lives but does not answer: its requests would wait for ever.
+
+    Args:
+        every_s: the pause before it is asked again whether it lives.
+        most_s: the silence after which it is ended.
+    """
+    while True:
+        await asyncio.sleep(every_s)
+        process = replica.process
+        if replica.is_up and not await _answers(process.port, most_s):
+            LOGGER.error("replica %d has not answered for %g s and is ended", replica.number, most_s)
+            await asyncio.to_thread(process.end)
+
+
+async def _answers(port: int, timeout_s: float) -> bool:
+    """Whether a process answers in time, or ends."""
+    try:
+        async with asyncio.timeout(timeout_s), answer_of(port, HEALTH):
+            return True
+    except TimeoutError:
+        return False
+    except LostError:
+        return True

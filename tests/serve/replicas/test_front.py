@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from gptsmith.serve.replicas.front import FrontState, make_front
-from gptsmith.serve.replicas.keeper import Keeper
+from gptsmith.serve.replicas.keeper import Keeper, end_if_silent
 from gptsmith.serve.replicas.process import ReplicaProcess
 from gptsmith.serve.replicas.routing import Replica
 from gptsmith.serve.settings import ServeSettings
@@ -31,6 +32,19 @@ class Process:
     exit_code: int | None = None
     num_active: int = 0
     models: list[str] = field(default_factory=lambda: ["chat"])
+
+
+@dataclass
+class Ending(Process):
+    has_ended: threading.Event = field(default_factory=threading.Event)
+
+    def end(self) -> None:
+        self.exit_code = -9
+        self.has_ended.set()
+
+
+def replica_of(process: Process) -> Replica:
+    return Replica(1, cast(ReplicaProcess, process))
 
 
 class Kept:
@@ -94,6 +108,49 @@ def test_one_that_does_not_take_a_request_is_passed_over(refusal: bytes) -> None
         assert seen[1][0].startswith(b"POST /v1/completions?a=b HTTP/1.1\r\n")
         assert seen[1][0].endswith(b"\r\n\r\n{}")
         assert [process.num_active for process in processes] == [0, 0]
+
+
+def test_headers_of_one_connection_are_not_passed_on() -> None:
+    answered = GOOD.replace(b"date: then", b"Connection: x-own-answer\r\nX-Own-Answer: 1\r\nX-Other: 2")
+    with front(answered) as (client, seen, _):
+        own = {"connection": "close, X-Own, host", "x-own": "1", "te": "trailers", "x-other": "2"}
+        answer = client.get("/v1/models", headers=own)
+        assert answer.status_code == 200
+        assert [name for name in answer.headers if name in ("connection", "x-own-answer", "x-other")] == ["x-other"]
+        lines = seen[0][0].split(b"\r\n")
+        assert [line for line in lines if line.startswith((b"x-", b"te", b"connection"))] == [
+            b"x-other: 2",
+            b"connection: close",
+        ]
+
+
+@pytest.mark.parametrize("answer", [GOOD, NO_HTTP])
+def test_one_that_answers_goes_on(answer: bytes) -> None:
+    seen: list[bytes] = []
+    process = Ending(1)
+    with answering(answer, seen, process):
+
+        async def work() -> None:
+            watching = asyncio.create_task(end_if_silent(replica_of(process), every_s=0))
+            while len(seen) < 3:
+                await asyncio.sleep(0)
+            watching.cancel()
+
+        asyncio.run(work())
+    assert not process.has_ended.is_set()
+
+
+def test_one_that_is_silent_is_ended() -> None:
+    process = Ending(1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process.port = silent.getsockname()[1]
+
+        async def work() -> None:
+            watching = asyncio.create_task(end_if_silent(replica_of(process), every_s=0, most_s=0.01))
+            assert await asyncio.to_thread(process.has_ended.wait, 60)
+            watching.cancel()
+
+        asyncio.run(work())
 
 
 def test_where_all_are_busy_the_last_one_says_so() -> None:
