@@ -20,8 +20,7 @@ from gptsmith.base import console
 from gptsmith.base.errors import GptsmithError, UserError, one_line
 from gptsmith.base.outside import import_kinds
 from gptsmith.run.distributed import LostProcessError, init_process_group
-from gptsmith.run.folder import Run
-from gptsmith.train.agree import naming_host
+from gptsmith.train.agree import naming_host, place_of, same_figures
 from gptsmith.train.callbacks import more_callbacks
 from gptsmith.train.callbacks.signals import StopOnSignal
 from gptsmith.train.resume import resumed_with
@@ -101,7 +100,7 @@ def _trained(order: Order, rank: int, seconds: float, run: str | None) -> dict[s
         _speak_through(order)
         if rank:
             console.be_silent()
-        if run is not None and (figures := Run(Path(run)).result()) is not None:
+        if run is not None and (figures := same_figures(run, processes)) is not None:
             return figures  # a worker died after the end
         for file in order.imports:
             import_kinds(file)
@@ -190,7 +189,7 @@ class StopWithCommand(Callback):
 
     def on_start(self, trainer: Trainer) -> None:
         if trainer.processes.is_first:
-            self._mailbox.begin.remote(str(trainer.run.folder.absolute()), trainer.state.step)
+            self._mailbox.begin.remote(place_of(trainer.run), trainer.state.step)
 
     def _listen(self, stopping: StopOnSignal, has_ended: threading.Event) -> None:
         import ray

@@ -46,7 +46,7 @@ def from_store(path: str | Path) -> Path | None:
     if not is_remote(path):
         return None
     store = Store(path)
-    target = _place(FOLDERS["stored"], store)
+    target = place_here(FOLDERS["stored"], store)
     try:
         names = _names(store)
     except StoreError as error:
@@ -56,7 +56,7 @@ def from_store(path: str | Path) -> Path | None:
         return target
     with only_builder(private_folder(target.parent)):
         private_folder(target)
-        _download_files(store, names, target)
+        fetch_files(store, names, target)
         if _fetch_first(store, _by_loss(store, names), target, partial(_skip, store)) is None:
             raise CheckpointError(f"{store.url} has no checkpoint yet")
         for checkpoint in list_checkpoints(target / CHECKPOINTS):
@@ -105,7 +105,7 @@ def trained_for_store(url: str | Path, *, is_new: bool = True) -> Iterator[Path]
     """
     store = Store(url)
     _names(store, is_new_allowed=is_new)  # before anything is written there
-    folder, lock = _place(WORKING, store), StoreLock(store)
+    folder, lock = place_here(WORKING, store), StoreLock(store)
     with lock.held() as last:
         # Where nobody else has written since, nothing may fail before the new number is noted: what was not uploaded
         # yet would be taken for what another machine has replaced.
@@ -122,11 +122,12 @@ def trained_for_store(url: str | Path, *, is_new: bool = True) -> Iterator[Path]
 
 def waits_for_upload(url: str | Path) -> Path | None:
     """The folder here of a run that has ended, and of which the end could not be uploaded; None if there is none."""
-    folder = _place(WORKING, Store(url))
+    folder = place_here(WORKING, Store(url))
     return folder if has_ended(folder) else None
 
 
-def _place(name: str, store: Store) -> Path:
+def place_here(name: str, store: Store) -> Path:
+    """The folder of a run in a store, in a folder of the cache."""
     return default_cache() / name / key_of(store.url) / (store.url.rsplit("/", 1)[-1].strip(".") or "run")
 
 
@@ -149,7 +150,7 @@ def _bring(store: Store, folder: Path) -> dict[int, bytes]:
         private_folder(folder)
         return good
     with published_folder(folder, private=True) as new:
-        _download_files(store, names, new)
+        fetch_files(store, names, new)
         newest = _fetch_first(store, _steps(names), new, partial(_set_aside, store))
         if newest is not None:
             good[newest.step] = (newest.folder / MANIFEST).read_bytes()
@@ -190,8 +191,8 @@ def _names(store: Store, *, is_new_allowed: bool = False) -> list[str]:
     return []
 
 
-def _download_files(store: Store, names: list[str], folder: Path) -> None:
-    """All files of a run but those of its checkpoints."""
+def fetch_files(store: Store, names: list[str], folder: Path) -> None:
+    """Fetches the files of a run with these names, but for those of its checkpoints."""
     for name in names:
         is_frozen = name.startswith(f"{CHECKPOINTS}/")
         path = folder / name
@@ -236,7 +237,7 @@ def _fetch_first(store: Store, steps: list[int], folder: Path, refuse: Callable[
     for step in steps:
         checkpoint = Checkpoint(folder / CHECKPOINTS / f"step-{step:09d}", step)
         try:
-            problem = _fetch(store, checkpoint)
+            problem = fetch_checkpoint(store, checkpoint)
         except NoObjectError as error:
             problem = str(error)
         if problem is None:
@@ -247,7 +248,7 @@ def _fetch_first(store: Store, steps: list[int], folder: Path, refuse: Callable[
     return None
 
 
-def _fetch(store: Store, checkpoint: Checkpoint) -> str | None:
+def fetch_checkpoint(store: Store, checkpoint: Checkpoint) -> str | None:
     """Fetches a checkpoint, unless it is there; gives the fault of it, None if it is whole."""
     name = STEP.format(CHECKPOINTS, checkpoint.step)
     content = store.read(f"{name}/{MANIFEST}")
@@ -284,7 +285,7 @@ def _is_same(store: Store, names: list[str], checkpoint: Checkpoint) -> bool:
 
 def _become_opened(folder: Path, store: Store) -> None:
     """Makes the folder in which a run was trained the one that is opened from now on."""
-    target = _place(FOLDERS["stored"], store)
+    target = place_here(FOLDERS["stored"], store)
     with only_builder(private_folder(target.parent)):
         (folder / STORED).unlink(missing_ok=True)
         remove(target)

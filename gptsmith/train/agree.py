@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from gptsmith.base.errors import UserError
-from gptsmith.run.checkpoint import Checkpoint, list_checkpoints
+from gptsmith.run.checkpoint import Checkpoint
 from gptsmith.run.distributed import LostProcessError, Processes
 from gptsmith.run.folder import Run
+from gptsmith.run.followed import described, figures_of, opened, same_checkpoint
+from gptsmith.store.objects import is_remote
 
 
 class Begun(Protocol):
@@ -29,8 +30,24 @@ RUN = "run"
 
 def ended_before(processes: Processes) -> dict[str, Any] | None:
     """The figures of the run, if it had ended when torchrun restarted the processes; None otherwise."""
-    folder = processes.remembered(RUN)
-    return None if folder is None else Run(Path(folder)).result()
+    place = processes.remembered(RUN)
+    return None if place is None else same_figures(place, processes)
+
+
+def same_figures(place: str, processes: Processes) -> dict[str, Any] | None:
+    """The figures of the run in a folder or at a URL, as the first process finds them; None if it has not ended. All
+    processes must call this.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    figures = processes.all_gather_made(lambda: figures_of(place) if processes.is_first else None)[0]
+    return None if figures is None else dict(figures)
+
+
+def place_of(run: Run) -> str:
+    """What a run that is trained is known by to those who come after: its URL, or its folder from the root."""
+    return run.place if is_remote(run.place) else str(run.folder.absolute())
 
 
 def agree(begin: Callable[[], S], follow: Callable[[Run, Checkpoint | None], S], processes: Processes) -> S:
@@ -45,18 +62,16 @@ def agree(begin: Callable[[], S], follow: Callable[[Run, Checkpoint | None], S],
         except UserError as error:
             processes.broadcast({"error": str(error)})
             raise
-        checkpoint = None if begun.checkpoint is None else str(begun.checkpoint.folder.absolute())
-        processes.remember(RUN, str(begun.run.folder.absolute()))
-        processes.broadcast({"run": str(begun.run.folder.absolute()), "checkpoint": checkpoint})
+        processes.remember(RUN, place_of(begun.run))
+        processes.broadcast(described(begun.run))
+        same_checkpoint(begun.run, lambda: begun.checkpoint, processes)
         return begun
     said = processes.broadcast(None)
     if "error" in said:
         raise UserError(said["error"])
     with naming_host(processes):
-        run = Run.open(said["run"])
-        return follow(
-            run, next((c for c in list_checkpoints(run.checkpoints) if str(c.folder) == said["checkpoint"]), None)
-        )
+        run = opened(said)
+        return follow(run, same_checkpoint(run, lambda: None, processes))
 
 
 @contextmanager

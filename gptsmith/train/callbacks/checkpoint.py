@@ -20,6 +20,7 @@ from gptsmith.run.checkpoint import FROZEN_WEIGHTS, Checkpoint, Retention, first
 from gptsmith.run.contents import CheckpointContents, Shards, in_host_memory, shards_of
 from gptsmith.run.distributed import SINGLE_PROCESS
 from gptsmith.run.folder import Run
+from gptsmith.run.followed import same_checkpoint
 from gptsmith.run.frozen import recorded_frozen, write_frozen
 from gptsmith.run.sharding import is_sharded, local_tensor, reshard
 from gptsmith.run.shared_writer import SharedCheckpointWriter
@@ -155,9 +156,12 @@ class SaveCheckpoints(Callback):
     def newest(self, trainer: Trainer) -> Checkpoint | None:
         """The newest checkpoint that can be read, once what is being written is durable; None if none was saved."""
         self.writer.wait()
-        if not trainer.processes.broadcast(bool(list_checkpoints(trainer.run.checkpoints))):
-            return None
-        return first_good(list_checkpoints(trainer.run.checkpoints), trainer.run.folder, self.warn)
+
+        def found() -> Checkpoint | None:
+            checkpoints = list_checkpoints(trainer.run.checkpoints)
+            return first_good(checkpoints, trainer.run.folder, self.warn) if checkpoints else None
+
+        return same_checkpoint(trainer.run, found, trainer.processes)
 
 
 def is_frozen(parameter: Tensor) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from gptsmith.base.console import meter, note
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.contents import load_trained_weights
+from gptsmith.run.followed import same_checkpoint
 from gptsmith.run.train_state import TrainState
 from gptsmith.train.datasets.base import Score
 from gptsmith.train.settings import TrainSettings
@@ -111,7 +112,11 @@ class Evaluate(Callback):
             return {"validation_loss": state.validation_loss, "best_step": state.best_step}
         if state.best_step != state.step:
             note(f"the validation loss was lowest at step {state.best_step:,}: those weights are the result")
-            best = next(c for c in list_checkpoints(trainer.run.checkpoints) if c.step == state.best_step)
+            saved = list_checkpoints(trainer.run.checkpoints)
+            best = same_checkpoint(
+                trainer.run, lambda: next(c for c in saved if c.step == state.best_step), trainer.processes
+            )
+            assert best is not None
             load_trained_weights(trainer.model, best)
         if self.full_score is None or self.full_score[0] != state.best_step:
             with meter("measuring the validation loss", dataset.num_validation_tokens) as bar:
