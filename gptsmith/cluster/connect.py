@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import socket
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from gptsmith.base.errors import ConfigurationError, MissingExtraError, UserError, one_line
+from gptsmith.base.own_ray import OPTIONS, require_secret
 
 LOCAL, AUTO = "local", "auto"
 ANSWER_TIMEOUT_S = 5.0
@@ -48,9 +47,8 @@ def imported_ray(*, is_local: bool) -> Any:
         MissingExtraError: it is not installed.
     """
     os.environ.update(ENVIRONMENT)
-    if is_local and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
-        # Ray listens on every interface, and obeys: from now on only who knows a secret, which is written nowhere.
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    if is_local:
+        require_secret()
     try:
         import ray
         import ray.train.torch
@@ -77,8 +75,7 @@ def connected(address: str, num_workers: int | None) -> Iterator[Any]:
         return
     if address == LOCAL:
         options: dict[str, Any] = {
-            "_node_ip_address": "127.0.0.1",
-            "include_dashboard": False,
+            **OPTIONS,
             "object_store_memory": STORE_BYTES,
             "num_cpus": max(num_workers or 1, os.cpu_count() or 1),
         }

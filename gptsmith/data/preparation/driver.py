@@ -12,6 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
+from gptsmith.base.own_ray import OPTIONS, require_secret
 from gptsmith.data.preparation.executors import ExecutorName, run_step
 from gptsmith.data.preparation.steps import STEPS
 
@@ -34,13 +35,17 @@ def _end_with_parent() -> None:
 
 
 def _join_cluster() -> None:
+    """Connects to the cluster of RAY_ADDRESS, or to one that is started here and ends with this process."""
+    address = os.environ.get("RAY_ADDRESS")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if not address:
+        require_secret()
     import ray
 
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     package = str(Path(__file__).resolve().parents[3])
     ray.init(
-        address=os.environ.get("RAY_ADDRESS"),
-        include_dashboard=False,
+        address=address or "local",
+        **({} if address else OPTIONS),
         log_to_driver=False,
         runtime_env={"env_vars": {"PYTHONPATH": package}},
     )
