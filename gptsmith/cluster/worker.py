@@ -196,5 +196,5 @@ class StopWithCommand(Callback):
 
         while not has_ended.wait(LISTEN_EVERY_S):
             if number := ray.get(self._mailbox.signal.remote()):
+                # It goes on asking, so that the command knows that this worker lives while it saves.
                 stopping.received = signal.Signals(number)
-                return

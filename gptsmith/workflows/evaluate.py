@@ -11,7 +11,7 @@ from gptsmith.base.assignments import with_assignments
 from gptsmith.base.console import meter, note
 from gptsmith.base.errors import MissingExtraError, UserError, one_line
 from gptsmith.base.verbs import verb
-from gptsmith.convert.load import Loaded, load
+from gptsmith.convert.load import Loaded, load, require_words
 from gptsmith.convert.open import OpenedModel, open_model
 from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.readers import ReadSettings
@@ -45,12 +45,14 @@ def evaluate(request: EvaluateRequest) -> dict[str, Any]:
         difference_interval, p_value).
 
     Raises:
-        UserError: a run, a text or an example cannot be read, or the options exclude each other.
+        UserError: a run, a text or an example cannot be read, a run writes no text, or the options exclude each other.
         MissingExtraError: lm-eval is not installed.
     """
     started = time.monotonic()
-    if request.against is not None:
-        open_model(request.against)
+    for run in (request.run, request.against):
+        if run is not None:
+            opened = open_model(run)
+            require_words(opened.config, opened.folder)
     if request.lm_eval is not None:
         figures = _in_lm_eval(request, request.lm_eval)
     elif request.task is not None:

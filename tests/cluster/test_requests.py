@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import signal
 import socket
+import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from gptsmith.cluster.connect import require_answer
 from gptsmith.cluster.mailbox import MAX_RESTARTS, Mailbox
 from gptsmith.cluster.training import threads_of_each
 from gptsmith.cluster.worker import Order, enter_folder, require_versions_of, versions
+from gptsmith.train.callbacks.signals import StopOnSignal
 
 
 @pytest.mark.parametrize(
@@ -127,6 +131,22 @@ def test_a_host_without_the_command_s_folder_is_refused_where_it_is_needed(
 )
 def test_workers_share_the_cpus_of_their_hosts(cpus: list[int], num_workers: int, threads: int) -> None:
     assert threads_of_each(cpus, num_workers) == threads
+
+
+def test_a_worker_that_saves_after_ctrl_c_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "LISTEN_EVERY_S", 0)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=lambda value: value))
+    has_ended, stopping, asked = threading.Event(), StopOnSignal(), []
+
+    def ask() -> int:
+        asked.append(stopping.received)
+        if len(asked) == 3:
+            has_ended.set()
+        return signal.SIGINT
+
+    mailbox = SimpleNamespace(signal=SimpleNamespace(remote=ask))
+    worker.StopWithCommand(mailbox)._listen(stopping, has_ended)
+    assert asked == [None, signal.SIGINT, signal.SIGINT]
 
 
 def test_deaths_are_counted_while_nothing_is_learnt() -> None:

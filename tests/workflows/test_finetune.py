@@ -188,6 +188,11 @@ def test_every_verb_on_examples_takes_an_encoding(base: Path, tmp_path: Path, ca
     assert call(*task).code == 2
     assert call(*task, "--encoding", "cp1252").code == 0
 
+    # Its result is a classifier, of which no text is scored.
+    for against in ([], ["--against", "out"]):
+        refused = call("evaluate", base if against else "out", data, *against)
+        assert (refused.code, "predict out FILE" in refused.err.replace("\n", " ")) == (2, True), refused.err
+
 
 @pytest.mark.parametrize("objective", ["dpo", "reward_model", "simpo"])
 def test_preferences_are_learnt(base: Path, pair_data: Path, tmp_path: Path, objective: str) -> None:

@@ -83,7 +83,7 @@ class ReasoningItem(ItemFields):
 
 
 class ItemReference(Schema):
-    """An item that is stored elsewhere; it is known so that it can be refused by its name."""
+    """An item of an earlier request or answer, which this server keeps."""
 
     type: Literal["item_reference"] | None = None
     id: str
