@@ -20,6 +20,7 @@ from gptsmith.base import console
 from gptsmith.base.errors import GptsmithError, UserError, one_line
 from gptsmith.base.outside import import_kinds
 from gptsmith.run.distributed import LostProcessError, init_process_group
+from gptsmith.store.lock import waiting_for_locks
 from gptsmith.train.agree import naming_host, place_of, same_figures
 from gptsmith.train.callbacks import more_callbacks
 from gptsmith.train.callbacks.signals import StopOnSignal
@@ -104,7 +105,11 @@ def _trained(order: Order, rank: int, seconds: float, run: str | None) -> dict[s
             return figures  # a worker died after the end
         for file in order.imports:
             import_kinds(file)
-        with more_callbacks(StopWithCommand(order.mailbox)), resumed_with(order.resume_options):
+        with (
+            more_callbacks(StopWithCommand(order.mailbox)),
+            resumed_with(order.resume_options),
+            waiting_for_locks(run is not None),
+        ):
             return order.verb(**order.request, started=time.monotonic() - seconds)
 
 

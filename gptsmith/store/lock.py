@@ -13,8 +13,10 @@ import secrets
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,6 +57,21 @@ class OwnerDocument(Document):
     process: str = ""
     since: str = ""
     released: bool = False
+
+
+WAIT_S = 2.0
+_waits: ContextVar[bool] = ContextVar("waits", default=False)
+
+
+@contextmanager
+def waiting_for_locks(is_needed: bool) -> Iterator[None]:
+    """Has locks that are taken in the block wait for an owner that may have died, where it is needed: by processes that
+    were started again because those before them died, maybe on another machine."""
+    token = _waits.set(is_needed)
+    try:
+        yield
+    finally:
+        _waits.reset(token)
 
 
 @dataclass(frozen=True)
@@ -133,7 +150,7 @@ class StoreLock:
             LockedError: somebody else holds it.
             StoreError: the store cannot be written.
         """
-        last = self.acquire()
+        last = self._acquire_when_free() if _waits.get() else self.acquire()
         ended = threading.Event()
         thread = threading.Thread(target=self._beat, args=(ended,), name="store lock", daemon=True)
         thread.start()
@@ -165,6 +182,17 @@ class StoreLock:
             for number in numbers:
                 self.store.delete(_name(number))
             return last
+
+    def _acquire_when_free(self) -> int:
+        """Takes the lock as `acquire` does, once its owner was not heard of for too long. One that lives is noticed."""
+        deadline = time.monotonic() + self.limit_s + self.heartbeat_s
+        while True:
+            try:
+                return self.acquire()
+            except LockedError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(min(self.heartbeat_s, WAIT_S))
 
     def require(self) -> None:
         """Checks that this process may still write.

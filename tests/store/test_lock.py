@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gptsmith.store.lock import LOCKS, LockedError, LostLockError, Owner, StoreLock
+from gptsmith.store.lock import LOCKS, LockedError, LostLockError, Owner, StoreLock, waiting_for_locks
 from gptsmith.store.objects import Store, StoreError
 from tests.object_store import s3_server
 
@@ -51,6 +51,24 @@ def test_a_lock_that_is_released_is_free_and_has_the_next_number(store: Store) -
             assert (last, lock.number) == (number - 1, number)
             lock.require()
         assert store.names(LOCKS) == [f"{LOCKS}/{number:06d}"]
+
+
+def test_who_was_started_again_waits_until_the_owner_is_dead(store: Store) -> None:
+    """An owner on another machine: nothing but its silence says that it has died."""
+    old, new = StoreLock(store), StoreLock(store, limit_s=1.5)
+    old.owner = replace(Owner.here(), machine="another")
+    old.acquire()
+    with pytest.raises(LockedError), StoreLock(store).held():
+        pass
+    with waiting_for_locks(True), new.held() as last:
+        assert last == 1
+
+
+def test_nobody_waits_for_ever_for_one_that_lives() -> None:
+    store = Store(f"memory://{uuid.uuid4().hex}/mine")
+    old, new = (StoreLock(store, limit_s=2, heartbeat_s=0.05) for _ in range(2))
+    with old.held(), waiting_for_locks(True), pytest.raises(LockedError), new.held():
+        pass
 
 
 def test_of_many_at_once_one_gets_it(bucket: str) -> None:
