@@ -83,7 +83,8 @@ class StoredTensors(Mapping[str, Tensor]):
             self._require_all(name, pieces)
 
     def _add(self, path: Path) -> None:
-        with sound(path):
+        with _sound(path):
+            _require_short_header(path)
             file: Any = safe_open(path, framework="pt")
             parts = parse_json((file.metadata() or {}).get(PARTS, "{}"))
             parts = PartsDocument.checked({PARTS: parts}, path, CheckpointError)[PARTS]
@@ -136,7 +137,7 @@ class StoredTensors(Mapping[str, Tensor]):
         pieces, shape = self._pieces[name], self.shapes[name]
         dim = pieces[0].dim
         start, stop = (part.start, part.stop) if part is not None and part.dim == dim else (0, pieces[-1].stop)
-        with sound(pieces[0].path):
+        with _sound(pieces[0].path):
             read = [piece.read(name, start, stop) for piece in pieces if piece.start < stop and piece.stop > start]
         if not read:
             dtype = pieces[0].read(name, pieces[0].start, pieces[0].start + 1).dtype
@@ -200,20 +201,27 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return dict(StoredTensors([path]))
 
 
-@contextmanager
-def sound(path: Path) -> Iterator[None]:
+def _require_short_header(path: Path) -> None:
     """
     Raises:
-        CheckpointError: a file has a header longer than any of ours, which would take long to read, or the library
-            cannot read it in the block.
+        CheckpointError: a file has a header longer than any of ours, which would take long to read.
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+    if header_bytes > MAX_HEADER_BYTES:
+        raise CheckpointError(
+            f"{path}: a header of {header_bytes:,} bytes is more than the {MAX_HEADER_BYTES:,} allowed"
+        )
+
+
+@contextmanager
+def _sound(path: Path) -> Iterator[None]:
+    """
+    Raises:
+        CheckpointError: a file cannot be read in the block.
     """
     try:
-        with open_regular(path) as file:
-            header_bytes = int.from_bytes(file.read(8), "little")
-        if header_bytes > MAX_HEADER_BYTES:
-            raise CheckpointError(
-                f"{path}: a header of {header_bytes:,} bytes is more than the {MAX_HEADER_BYTES:,} allowed"
-            )
         yield
     except UserError:
         raise
