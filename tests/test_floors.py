@@ -218,3 +218,19 @@ def test_no_torch_is_imported(code: str) -> None:
     check = f"{code}\nimport sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "False"
+
+
+def test_a_run_in_a_folder_imports_nothing_of_stores_and_clusters(tmp_path: Path) -> None:
+    text, run = tmp_path / "words.txt", tmp_path / "run"
+    text.write_text("\n\n".join(f"Word {number} of many." for number in range(300)), encoding="utf-8")
+    code = (
+        "import gptsmith, sys\n"
+        "settings = ['model.embed_dim=16', 'model.num_layers=1', 'model.context_length=16', 'train.device=cpu']\n"
+        "gptsmith.pretrain([sys.argv[1]], out=sys.argv[2], max_steps=1, settings=settings)\n"
+        "gptsmith.generate(sys.argv[2], 'a', max_tokens=1)\n"
+        "gptsmith.runs(sys.argv[2] + '/..')\n"
+        "print(sys.modules.keys() & {'fsspec', 's3fs', 'gcsfs', 'botocore', 'ray', 'datatrove'})\n"
+    )
+    command = [sys.executable, "-c", code, str(text), str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
