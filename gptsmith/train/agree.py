@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.json_text import json_text
 from gptsmith.run.checkpoint import Checkpoint
 from gptsmith.run.distributed import LostProcessError, Processes
 from gptsmith.run.folder import Run
@@ -26,12 +27,17 @@ class Begun(Protocol):
 
 S = TypeVar("S", bound=Begun)
 RUN = "run"
+FIGURES_BEFORE = "figures before"
+"""The figures that the run had when it was begun: one that had ended can be resumed."""
 
 
 def ended_before(processes: Processes) -> dict[str, Any] | None:
     """The figures of the run, if it had ended when torchrun restarted the processes; None otherwise."""
-    place = processes.remembered(RUN)
-    return None if place is None else same_figures(place, processes)
+    place, before = processes.remembered(RUN), processes.remembered(FIGURES_BEFORE)
+    if place is None:
+        return None
+    figures = same_figures(place, processes)
+    return None if json_text(figures) == before else figures
 
 
 def same_figures(place: str, processes: Processes) -> dict[str, Any] | None:
@@ -59,6 +65,8 @@ def agree(begin: Callable[[], S], follow: Callable[[Run, Checkpoint | None], S],
     if processes.is_first:
         try:
             begun = begin()
+            if processes.memory is not None:
+                processes.remember(FIGURES_BEFORE, json_text(figures_of(place_of(begun.run))))
         except UserError as error:
             processes.broadcast({"error": str(error)})
             raise
