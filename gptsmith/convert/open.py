@@ -27,7 +27,7 @@ from gptsmith.run.checkpoint import MANIFEST, Checkpoint, list_checkpoints
 from gptsmith.run.contents import config_of, load_model, stored_parameters
 from gptsmith.run.folder import SETTINGS, Run
 from gptsmith.run.lineage import HasLineage
-from gptsmith.run.stored import from_store
+from gptsmith.run.remote import from_store
 from gptsmith.run.train_state import TrainState
 from gptsmith.text.chat_template import ChatTemplate
 from gptsmith.text.tokenizer import Tokenizer

@@ -18,7 +18,7 @@ from gptsmith.run.checkpoint import CHECKPOINTS, MANIFEST, Checkpoint
 from gptsmith.run.distributed import Processes
 from gptsmith.run.folder import RESULT, STORED, Run
 from gptsmith.run.mirror import has_ended
-from gptsmith.run.stored import fetch_checkpoint, fetch_files, place_here
+from gptsmith.run.remote import fetch_checkpoint, place_here
 from gptsmith.store.objects import NoObjectError, Store, is_remote
 
 FOLLOWED = (".toml", ".json", ".jinja")
@@ -60,7 +60,6 @@ class ElsewhereRun(Run):
                 )
             time.sleep(LOOK_EVERY_S)
         with only_builder(private_folder(self.folder.parent)):
-            fetch_files(self.store, self.store.names(CHECKPOINTS), self.folder)
             problem = fetch_checkpoint(self.store, found)
         if problem is not None:
             raise CheckpointError(f"{self.store.url}/{name}: {problem}")

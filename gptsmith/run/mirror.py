@@ -1,4 +1,4 @@
-"""A run in a store, kept as it is in its folder here while it is trained. No torch."""
+"""The upload of a run, from the folder here in which it is trained to a store. No torch."""
 
 from __future__ import annotations
 

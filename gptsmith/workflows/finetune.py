@@ -16,9 +16,9 @@ from gptsmith.store.objects import is_remote
 from gptsmith.train.agree import agree, ended_before
 from gptsmith.train.callbacks import more_callbacks
 from gptsmith.train.finetuning import prepare_job
+from gptsmith.train.remote import trained_here, uploaded_before
 from gptsmith.train.request import FinetuneRequest
 from gptsmith.train.search.trials import search_plan
-from gptsmith.train.stored import trained_here, uploaded_before
 from gptsmith.train.trust import trusting, without_known_code
 from gptsmith.train.tuning_start import (
     TuningStart,

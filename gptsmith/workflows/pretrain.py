@@ -15,9 +15,9 @@ from gptsmith.explain.for_report import add_inside
 from gptsmith.run.distributed import init_process_group
 from gptsmith.train.agree import agree, ended_before
 from gptsmith.train.callbacks import more_callbacks
+from gptsmith.train.remote import trained_here, uploaded_before
 from gptsmith.train.request import PretrainRequest
 from gptsmith.train.start import following, start_of
-from gptsmith.train.stored import trained_here, uploaded_before
 
 WORTH_LOOKING_S = 120
 """Of a run that took less, nobody asks what is inside."""

@@ -9,7 +9,7 @@ from typing import Any
 from gptsmith.base.errors import GptsmithError, one_line
 from gptsmith.run.checkpoint import list_checkpoints
 from gptsmith.run.folder import SETTINGS, Run
-from gptsmith.run.stored import fetch_summaries
+from gptsmith.run.remote import fetch_summaries
 from gptsmith.store.objects import is_remote
 
 

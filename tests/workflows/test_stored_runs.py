@@ -25,7 +25,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.run import mirror
 from gptsmith.run.checkpoint import CHECKPOINTS, MANIFEST, list_checkpoints
 from gptsmith.run.folder import Run
-from gptsmith.run.stored import from_store
+from gptsmith.run.remote import from_store
 from gptsmith.store.lock import LostLockError, StoreLock
 from gptsmith.store.objects import Store, StoreError
 from gptsmith.train.callbacks import more_callbacks

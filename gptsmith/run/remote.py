@@ -1,4 +1,4 @@
-"""Runs in object stores: brought here to be opened, and to be trained. No torch."""
+"""Runs at the URLs of object stores: brought here to be opened, and to be trained. No torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from gptsmith.base.cache_folder import default_cache, private_folder
 from gptsmith.base.console import note
@@ -192,16 +193,12 @@ def _names(store: Store, *, is_new_allowed: bool = False) -> list[str]:
 
 
 def fetch_files(store: Store, names: list[str], folder: Path) -> None:
-    """Fetches the files of a run with these names, but for those of its checkpoints."""
+    """Fetches the files of a run with these names, but for its checkpoints and what belongs to them."""
     for name in names:
-        is_frozen = name.startswith(f"{CHECKPOINTS}/")
-        path = folder / name
-        if is_frozen and (
-            name.count("/") > 1 or path.exists()
-        ):  # in a checkpoint, or frozen weights, which never change
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        store.download(name, path)
+        if not name.startswith(f"{CHECKPOINTS}/"):
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            store.download(name, path)
 
 
 def _steps(names: list[str]) -> list[int]:
@@ -249,11 +246,13 @@ def _fetch_first(store: Store, steps: list[int], folder: Path, refuse: Callable[
 
 
 def fetch_checkpoint(store: Store, checkpoint: Checkpoint) -> str | None:
-    """Fetches a checkpoint, unless it is there; gives the fault of it, None if it is whole."""
+    """Fetches a checkpoint, and the frozen weights that it names, unless they are there; gives the fault of it, None if
+    it is whole."""
     name = STEP.format(CHECKPOINTS, checkpoint.step)
     content = store.read(f"{name}/{MANIFEST}")
     local = checkpoint.folder / MANIFEST
     if local.exists() and local.read_bytes() == content and checkpoint.problem() is None:
+        _fetch_frozen(store, checkpoint, [])
         return None
     try:
         files = list(parse_json(content.decode("utf-8"))["files"])
@@ -262,15 +261,35 @@ def fetch_checkpoint(store: Store, checkpoint: Checkpoint) -> str | None:
     except (ValueError, TypeError, KeyError) as error:
         return f"its manifest is damaged ({type(error).__name__})"
     checkpoint.folder.parent.mkdir(parents=True, exist_ok=True)
+    known = _known_frozen(checkpoint.folder.parent)
     try:
         with published_folder(checkpoint.folder, overwrite=True) as new:
             download_folder(store, name, new, files)
             (new / MANIFEST).write_bytes(content)
             if (problem := Checkpoint(new, checkpoint.step).problem()) is not None:
                 raise _DamagedError(problem)
+            _fetch_frozen(store, Checkpoint(new, checkpoint.step), known)
     except _DamagedError as error:
         return str(error)
     return None
+
+
+def _known_frozen(checkpoints: Path) -> list[dict[str, Any]]:
+    """The records of frozen weights in each of the checkpoints here."""
+    found = []
+    for checkpoint in list_checkpoints(checkpoints):
+        with suppress(CheckpointError):  # damaged, and fetched anew
+            found.append(checkpoint.frozen() or {})
+    return found
+
+
+def _fetch_frozen(store: Store, checkpoint: Checkpoint, known: list[dict[str, Any]]) -> None:
+    """Fetches the frozen weights that a checkpoint names, unless they are there: those of `known` records that differ
+    are those of another run, which was at the URL before."""
+    for name, record in (checkpoint.frozen() or {}).items():
+        path = checkpoint.folder.parent / name
+        if not path.exists() or any(records.get(name, record) != record for records in known):
+            store.download(f"{CHECKPOINTS}/{name}", path)
 
 
 class _DamagedError(Exception):

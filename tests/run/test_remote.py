@@ -12,10 +12,20 @@ import pytest
 
 from gptsmith.base.errors import CheckpointError
 from gptsmith.run import mirror as mirrors
-from gptsmith.run.checkpoint import CHECKPOINTS, MANIFEST, Checkpoint, Retention, list_checkpoints, publish_checkpoint
+from gptsmith.run.checkpoint import (
+    CHECKPOINTS,
+    FROZEN,
+    FROZEN_WEIGHTS,
+    MANIFEST,
+    Checkpoint,
+    Retention,
+    file_record,
+    list_checkpoints,
+    publish_checkpoint,
+)
 from gptsmith.run.folder import PRIVATE_KEY, RESULT, SETTINGS
 from gptsmith.run.mirror import Mirror
-from gptsmith.run.stored import from_store, trained_for_store, waits_for_upload
+from gptsmith.run.remote import from_store, trained_for_store, waits_for_upload
 from gptsmith.store.lock import LockedError, LostLockError, StoreLock
 from gptsmith.store.objects import Store, StoreError
 
@@ -37,7 +47,14 @@ def begin(folder: Path) -> None:
     (folder / "metrics.jsonl").write_text("{}\n", encoding="utf-8")
 
 
-def save(folder: Path, step: int, *, best_step: int | None = None, content: str = "weights") -> Checkpoint:
+def save(
+    folder: Path,
+    step: int,
+    *,
+    best_step: int | None = None,
+    content: str = "weights",
+    frozen: dict[str, Any] | None = None,
+) -> Checkpoint:
     """Publishes a checkpoint, and keeps two."""
 
     def fill(new: Path) -> None:
@@ -46,6 +63,8 @@ def save(folder: Path, step: int, *, best_step: int | None = None, content: str 
         state = {"step": step, "best_step": best_step}
         (new / "train_state.json").write_text(json.dumps(state), encoding="utf-8")
         (new / "settings.json").write_text('{"checkpoint": {"keep": 2}}', encoding="utf-8")
+        if frozen is not None:
+            (new / FROZEN).write_text(json.dumps(frozen), encoding="utf-8")
 
     checkpoint = publish_checkpoint(folder / CHECKPOINTS, step, fill)
     Retention(2).apply(folder / CHECKPOINTS, best_step)
@@ -113,6 +132,23 @@ def test_what_is_there_is_not_fetched_again(store: Store, monkeypatch: pytest.Mo
     monkeypatch.setattr(Store, "download", lambda self, name, path: (fetched.append(name), download(self, name, path)))
     opened(store)
     assert not [name for name in fetched if name.endswith(".safetensors")]
+
+
+def test_frozen_weights_of_another_run_that_was_there_before_are_fetched_anew(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for content in ("those of the first", "of the second run"):
+        with monkeypatch.context() as patch:
+            elsewhere(patch, tmp_path)
+            for name in store.names():
+                store.delete(name)
+            with trained_for_store(store.url) as folder:
+                begin(folder)
+                frozen = folder / CHECKPOINTS / FROZEN_WEIGHTS
+                frozen.parent.mkdir()
+                frozen.write_text(content, encoding="utf-8")
+                save(folder, 10, frozen=file_record(frozen))
+        assert (opened(store)[0] / CHECKPOINTS / FROZEN_WEIGHTS).read_text(encoding="utf-8") == content
 
 
 def test_the_store_keeps_what_retention_keeps(store: Store) -> None:

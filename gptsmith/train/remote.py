@@ -9,7 +9,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.convert.hub import on_the_hub
 from gptsmith.run.distributed import Processes
 from gptsmith.run.folder import Run
-from gptsmith.run.stored import trained_for_store, waits_for_upload
+from gptsmith.run.remote import trained_for_store, waits_for_upload
 from gptsmith.store.objects import is_remote
 from gptsmith.train.request import FinetuneRequest, PretrainRequest
 
