@@ -16,9 +16,10 @@ from gptsmith.data.cache import only_builder
 from gptsmith.data.cache_contents import FOLDERS
 from gptsmith.run.checkpoint import CHECKPOINTS, MANIFEST, Checkpoint
 from gptsmith.run.distributed import Processes
+from gptsmith.run.fetch import fetch_checkpoint
 from gptsmith.run.folder import RESULT, STORED, Run
 from gptsmith.run.mirror import has_ended
-from gptsmith.run.remote import fetch_checkpoint, place_here
+from gptsmith.run.remote import place_here
 from gptsmith.store.objects import NoObjectError, Store, is_remote
 
 FOLLOWED = (".toml", ".json", ".jinja")
