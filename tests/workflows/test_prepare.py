@@ -151,6 +151,21 @@ def test_texts_are_not_taken_for_prepared_ones(prepared: Path, text: Path, tmp_p
     assert (refused.code, PREPARED in refused.err) == (2, True)
 
 
+def test_an_upload_that_was_interrupted_goes_on_and_other_objects_stay(
+    text: Path, tmp_path: Path, call: Callable
+) -> None:
+    store = Store(f"memory://{tmp_path.name}/uploaded")
+    words = ("prepare", text, "--out", store.url, "--workers", 1, "--set", VOCABULARY)
+    store.write("runs/mine/run.toml", b"")
+    refused = call(*words)
+    assert (refused.code, "holds something else" in refused.err.replace("\n", " ")) == (2, True)
+    store.delete("runs/mine/run.toml")
+    store.write("summary.json", b"{")
+    store.write("text/documents-00000.bin", b"")
+    assert call(*words).code == 0
+    assert PREPARED in store.names()
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

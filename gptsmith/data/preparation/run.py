@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 from gptsmith.base.cache_folder import default_cache, private_folder
 from gptsmith.base.console import Meter, meter
-from gptsmith.base.errors import MissingExtraError, UserError, one_line
+from gptsmith.base.errors import MissingExtraError, UserError, one_line, shown
 from gptsmith.base.files import read_table, sync_file, sync_folder, writing
 from gptsmith.data.cache import PARTIAL, key_of, only_builder
 from gptsmith.data.cache_contents import FOLDERS
 from gptsmith.data.preparation.job import JOB, Job
 from gptsmith.data.preparation.steps import ERRORS, PLACE, TEXT, WORKERS
 from gptsmith.data.prepared_files import PREPARED, PreparedFiles, holds_prepared, is_prepared
+from gptsmith.data.prepared_folder import CORPORA, SUMMARY, TOKENIZER, TOKENS
 from gptsmith.store.objects import Store, is_remote
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ ENDING_S = 10
 FRACTIONS = {"read": 0.4, "join": 0.2, "encode": 0.35, "finish": 0.05}
 """Of the time, about, that each step takes."""
 WORDS = {"read": "reading files", "join": "joining texts", "encode": "encoding", "finish": "writing shards"}
+PARTS = frozenset({*CORPORA.values(), TOKENS, TOKENIZER, SUMMARY})
+"""What a prepared text is made of, beside its manifest."""
 LOG = "driver.log"
 SLURM_PROGRAMS = ("sbatch", "srun", "squeue", "scontrol")
 
@@ -58,15 +61,17 @@ def require_executor(executor: ExecutorName) -> None:
 
 
 def require_free_place(place: str) -> None:
-    """Checks that nothing lies where a prepared text is to be written, but for a prepared text.
+    """Checks that nothing lies where a prepared text is to be written, but for a prepared text, or in a store a part of
+    one, whose upload was interrupted.
 
     Raises:
         UserError: something does.
     """
     if is_remote(place):
         names = Store(place).names()
-        if names and PREPARED not in names and any("/" not in name for name in names):
-            raise UserError(f"{place} holds something else ({names[0]}): choose another --out")
+        others = [name for name in names if name.partition("/")[0] not in PARTS]
+        if others and PREPARED not in names:
+            raise UserError(f"{place} holds something else ({shown(others[0])}): choose another --out")
         return
     path = Path(place).expanduser()
     if not (path.exists() or path.is_symlink()) or is_prepared(path):
