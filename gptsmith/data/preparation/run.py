@@ -93,7 +93,7 @@ def run_preparation(place: str, job: Job, executor: ExecutorName, num_workers: i
     with _only_one(target):
         if (found := _found(place, job)) is not None:
             return found
-        working = private_folder(target.parent / f"{PARTIAL}{target.name}")
+        working = _working_folder(target)
         _begin(working, job)
         try:
             with writing(working), meter("preparing", 1, count=False) as bar:
@@ -125,6 +125,24 @@ def _target(place: str, job: Job) -> Path:
     if is_remote(place):
         return private_folder(default_cache() / FOLDERS["prepared"]) / key_of(place, job.key())
     return Path(place).expanduser().absolute()
+
+
+def _working_folder(target: Path) -> Path:
+    """The folder in which steps meet, for this user alone: tasks run what lies in it.
+
+    Raises:
+        UserError: it cannot be made, or is somebody else's.
+    """
+    working = target.parent / f"{PARTIAL}{target.name}"
+    with writing(working):
+        try:
+            working.mkdir(mode=0o700)
+        except FileExistsError:
+            if hasattr(os, "getuid") and working.lstat().st_uid != os.getuid():
+                raise UserError(
+                    f"{working} is another user's, whose code the workers could run: choose another --out"
+                ) from None
+    return working
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gptsmith.base.errors import UserError
 from gptsmith.base.files import read_json
 from gptsmith.data import prepared_folder as folders
 from gptsmith.data import shards
@@ -20,6 +23,7 @@ from gptsmith.data.corpus_build import CorpusBuild
 from gptsmith.data.preparation import encoded, steps
 from gptsmith.data.preparation import job as jobs
 from gptsmith.data.preparation.job import Job
+from gptsmith.data.preparation.run import _working_folder
 from gptsmith.data.preparation.steps import PLACE, STEPS, TaskFailedError
 from gptsmith.data.prepare import PreparedData, prepare, text_files
 from gptsmith.data.prepared_folder import PreparedFolder
@@ -202,6 +206,17 @@ def test_text_is_read_from_its_pieces(write: Callable[..., Path], tmp_path: Path
     with corpus.open() as file:
         assert file.read() == alone.corpus.read(0, corpus.num_bytes)
         assert file.read(1) == b""
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="the system knows no owners")
+def test_the_working_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = _working_folder(tmp_path / "place")
+    assert stat.S_IMODE(made.stat().st_mode) == 0o700
+    assert _working_folder(tmp_path / "place") == made
+    somebody = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: somebody)
+    with pytest.raises(UserError, match="another user's"):
+        _working_folder(tmp_path / "place")
 
 
 def test_a_damaged_file_is_named(write: Callable[..., Path], tmp_path: Path) -> None:
