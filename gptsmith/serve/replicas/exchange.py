@@ -36,7 +36,7 @@ class RefusedError(LostError):
 
 
 @dataclass(frozen=True)
-class Asked:
+class RawRequest:
     """A request as it came, with its whole body."""
 
     method: str
@@ -74,7 +74,7 @@ class Answer:
 
 
 @asynccontextmanager
-async def answer_of(port: int, asked: Asked) -> AsyncIterator[Answer]:
+async def answer_of(port: int, raw: RawRequest) -> AsyncIterator[Answer]:
     """The answer of a replica; it ends its work when the block is left.
 
     Raises:
@@ -87,7 +87,7 @@ async def answer_of(port: int, asked: Asked) -> AsyncIterator[Answer]:
     try:
         connection = h11.Connection(h11.CLIENT)
         try:
-            writer.write(_written(connection, asked))
+            writer.write(_written(connection, raw))
             await writer.drain()
         except OSError:
             raise LostError from None
@@ -101,14 +101,14 @@ async def answer_of(port: int, asked: Asked) -> AsyncIterator[Answer]:
         writer.transport.abort()
 
 
-def _written(connection: h11.Connection, asked: Asked) -> bytes:
-    headers = [(name, value) for name, value in passed_on(asked.headers) if name != b"content-length"]
+def _written(connection: h11.Connection, raw: RawRequest) -> bytes:
+    headers = [(name, value) for name, value in passed_on(raw.headers) if name != b"content-length"]
     headers += [(b"connection", b"close")]
-    if asked.body or asked.method not in ("GET", "HEAD"):
-        headers.append((b"content-length", str(len(asked.body)).encode()))
-    data = connection.send(h11.Request(method=asked.method, target=asked.target, headers=headers))
+    if raw.body or raw.method not in ("GET", "HEAD"):
+        headers.append((b"content-length", str(len(raw.body)).encode()))
+    data = connection.send(h11.Request(method=raw.method, target=raw.target, headers=headers))
     assert data is not None
-    return data + (connection.send(h11.Data(asked.body)) or b"") + (connection.send(h11.EndOfMessage()) or b"")
+    return data + (connection.send(h11.Data(raw.body)) or b"") + (connection.send(h11.EndOfMessage()) or b"")
 
 
 async def _next(reader: asyncio.StreamReader, connection: h11.Connection) -> h11.Event | type[h11.PAUSED]:

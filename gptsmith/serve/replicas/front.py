@@ -21,7 +21,7 @@ from gptsmith.serve.hosts import AllowedHosts
 from gptsmith.serve.metrics import RequestMetrics
 from gptsmith.serve.middleware import RequestMiddleware
 from gptsmith.serve.parsing import SHORT_BYTES, body_bytes
-from gptsmith.serve.replicas.exchange import Answer, Asked, LostError, RefusedError, answer_of
+from gptsmith.serve.replicas.exchange import Answer, LostError, RawRequest, RefusedError, answer_of
 from gptsmith.serve.replicas.keeper import Keeper
 from gptsmith.serve.replicas.metrics import merged_metrics
 from gptsmith.serve.replicas.routing import Replica, Router, ties_of
@@ -88,20 +88,20 @@ class Front:
         settings, has_body = self.state.settings, request.method not in ("GET", "HEAD")
         body = await body_bytes(request, settings.max_body_bytes, settings.body_timeout_s) if has_body else b""
         query = b"?" + scope["query_string"] if scope["query_string"] else b""
-        asked = Asked(request.method, scope["raw_path"] + query, scope["headers"], body)
+        raw = RawRequest(request.method, scope["raw_path"] + query, scope["headers"], body)
         own = None if has_body else self._own.get(scope["path"])
         if own is not None:
-            await (await own(request, asked))(scope, receive, send)
+            await (await own(request, raw))(scope, receive, send)
             return
-        await until_disconnected(self._pass_on(request, asked, send), receive)
+        await until_disconnected(self._pass_on(request, raw, send), receive)
 
     # Answers for all
 
-    async def _health(self, _: Request, __: Asked) -> Response:
+    async def _health(self, _: Request, __: RawRequest) -> Response:
         """Whether this process lives."""
         return JSONResponse({"status": "draining" if self.state.is_draining else "ok"})
 
-    async def _ready(self, _: Request, __: Asked) -> Response:
+    async def _ready(self, _: Request, __: RawRequest) -> Response:
         """Whether one of them takes requests."""
         processes = [replica.process for replica in self.state.keeper.replicas if replica.is_up]
         room = [process.num_active < self.state.settings.max_sequences * len(process.models) for process in processes]
@@ -109,23 +109,23 @@ class Front:
         status = "draining" if self.state.is_draining else "ready" if any(room) else full
         return JSONResponse({"status": status}, OK if status == "ready" else UNAVAILABLE)
 
-    async def _metrics(self, request: Request, asked: Asked) -> Response:
+    async def _metrics(self, request: Request, raw: RawRequest) -> Response:
         """The metrics of all, each with its number, and those of this process with the number 0."""
-        kept = [(name, value) for name, value in asked.headers if name != b"accept"]
+        kept = [(name, value) for name, value in raw.headers if name != b"accept"]
         openmetrics = [*kept, (b"accept", b"application/openmetrics-text; version=1.0.0")]
-        answers = await self._all_answers(Asked("GET", asked.target, openmetrics, b""))
+        answers = await self._all_answers(RawRequest("GET", raw.target, openmetrics, b""))
         texts = {replica.number: body.decode() for replica, status, body in answers if status == OK}
         data, content_type = merged_metrics(
             texts, self.state.keeper.replicas, self.state.metrics, request.headers.get("accept", "")
         )
         return Response(data, headers={"Content-Type": content_type})
 
-    async def _all_answers(self, asked: Asked) -> list[tuple[Replica, int, bytes]]:
+    async def _all_answers(self, raw: RawRequest) -> list[tuple[Replica, int, bytes]]:
         """What each replica that is up answers."""
 
         async def one(replica: Replica) -> tuple[Replica, int, bytes] | None:
             try:
-                async with asyncio.timeout(ASK_ALL_S), answer_of(replica.process.port, asked) as answer:
+                async with asyncio.timeout(ASK_ALL_S), answer_of(replica.process.port, raw) as answer:
                     return replica, answer.status, await answer.body()
             except (LostError, TimeoutError):
                 return None
@@ -135,20 +135,20 @@ class Front:
 
     # Passing on
 
-    async def _pass_on(self, request: Request, asked: Asked, send: Send) -> None:
+    async def _pass_on(self, request: Request, raw: RawRequest, send: Send) -> None:
         """Lets the best replica answer, and the next one where it is busy or about to leave.
 
         Raises:
             ApiError: none can.
         """
-        find = partial(ties_of, request.scope["path"], request.headers, asked.body)
-        ties = find() if len(asked.body) <= SHORT_BYTES else await asyncio.to_thread(find)
+        find = partial(ties_of, request.scope["path"], request.headers, raw.body)
+        ties = find() if len(raw.body) <= SHORT_BYTES else await asyncio.to_thread(find)
         order = self.router.order(ties)
         for replica in order:
             process, is_last = replica.process, replica is order[-1]
             process.num_active += 1
             try:
-                async with answer_of(process.port, asked) as answer:
+                async with answer_of(process.port, raw) as answer:
                     if answer.status in (TOO_MANY_REQUESTS, UNAVAILABLE) and not is_last:
                         continue
                     self.router.answered(ties, replica)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from gptsmith.base.errors import UserError, one_line
 from gptsmith.serve.log import LOGGER
-from gptsmith.serve.replicas.exchange import Asked, LostError, answer_of
+from gptsmith.serve.replicas.exchange import LostError, RawRequest, answer_of
 from gptsmith.serve.replicas.process import ReplicaProcess
 from gptsmith.serve.replicas.routing import Replica
 from gptsmith.serve.request import ServeRequest
@@ -19,7 +19,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """Between two tries to start what does not start, or ends at once."""
 SHORT_LIFE_S = 10.0
 ASK_EVERY_S, MAX_SILENCE_S = 10.0, 60.0
-HEALTH = Asked("GET", b"/health", [(b"host", b"127.0.0.1")], b"")
+HEALTH = RawRequest("GET", b"/health", [(b"host", b"127.0.0.1")], b"")
 
 
 class Keeper:
