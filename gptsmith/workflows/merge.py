@@ -35,9 +35,9 @@ def merge(request: MergeRequest) -> dict[str, Any]:
         UserError: the run has no adapters and no parts or cannot be read, or the new folder is in use.
     """
     require_out(request.run, request.out)
-    source = open_model(request.run)
+    source = open_model(request.run, by_hash=False)  # its bytes are compared when it is opened to be merged
     if isinstance(source, OpenedRun) and source.checkpoint.is_in_parts and not source.config.linear.has_adapters:
-        return join(source, request.run, request.out)
+        return join(OpenedRun.open(source.folder), request.run, request.out)
 
     def merged(model: GPT, material: Material) -> GPT:
         made = merge_lora_in_format(model) if request.same_format else merge_lora(model)
