@@ -68,7 +68,7 @@ class ElsewhereRun(Run):
 
 
 def described(run: Run) -> dict[str, Any]:
-    """A run in JSON, from which another process opens it with `opened`."""
+    """A run in JSON, from which another process opens it with `followed_run`."""
     said: dict[str, Any] = {"run": str(run.folder.absolute())}
     if (run.folder / STORED).exists():
         files = [path for path in run.folder.iterdir() if path.suffix in FOLLOWED and not path.name.startswith(".")]
@@ -79,7 +79,7 @@ def described(run: Run) -> dict[str, Any]:
     return said
 
 
-def opened(said: dict[str, Any]) -> Run:
+def followed_run(said: dict[str, Any]) -> Run:
     """The run that the first process has described.
 
     Raises:

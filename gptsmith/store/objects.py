@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ REQUIREMENTS = {"s3": "gptsmith[store]", "gs": "gcsfs", "memory": "fsspec"}
 OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {"max_concurrency": 2, "config_kwargs": {"connect_timeout": 10, "retries": {"max_attempts": 3}}}
 }
+TALKATIVE = ("botocore", "aiobotocore")
+"""Libraries that log where credentials were found, each time."""
 NUM_TRIES = 5
 """How often an object is created of which the store says that another request for it is under way."""
 CREDENTIALS = "check the access key and secret (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or ~/.aws) and what they allow"
@@ -195,6 +198,8 @@ class Store:
             cls = fsspec.get_filesystem_class(self.scheme)
         except ImportError:
             raise MissingExtraError(f"{self.scheme}://", REQUIREMENTS[self.scheme]) from None
+        for name in TALKATIVE:
+            logging.getLogger(name).setLevel(logging.WARNING)
         options = OPTIONS.get(self.scheme, {})
         return cls(**options, skip_instance_cache=True, use_listings_cache=False)
 

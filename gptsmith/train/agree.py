@@ -12,7 +12,7 @@ from gptsmith.base.json_text import json_text
 from gptsmith.run.checkpoint import Checkpoint
 from gptsmith.run.distributed import LostProcessError, Processes
 from gptsmith.run.folder import Run
-from gptsmith.run.followed import described, figures_of, opened, same_checkpoint
+from gptsmith.run.followed import described, figures_of, followed_run, same_checkpoint
 from gptsmith.store.objects import is_remote
 
 
@@ -78,7 +78,7 @@ def agree(begin: Callable[[], S], follow: Callable[[Run, Checkpoint | None], S],
     if "error" in said:
         raise UserError(said["error"])
     with naming_host(processes):
-        run = opened(said)
+        run = followed_run(said)
         return follow(run, same_checkpoint(run, lambda: None, processes))
 
 

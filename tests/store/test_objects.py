@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import uuid
 from collections.abc import Iterator
@@ -62,6 +63,12 @@ def test_what_others_write_is_seen_at_once(store: Store) -> None:
     assert store.names() == []
     other.write("a", b"")
     assert store.names() == ["a"]
+
+
+def test_where_credentials_were_found_is_not_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        assert Store(store.url).names() == []
+    assert not [record for record in caplog.records if "botocore" in record.name]
 
 
 def test_only_one_creates(store: Store) -> None:

@@ -25,6 +25,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.run import mirror
 from gptsmith.run.checkpoint import CHECKPOINTS, MANIFEST, list_checkpoints
 from gptsmith.run.folder import Run
+from gptsmith.run.followed import ElsewhereRun, described, figures_of, followed_run
 from gptsmith.run.remote import from_store
 from gptsmith.store.lock import LostLockError, StoreLock
 from gptsmith.store.objects import Store, StoreError
@@ -103,6 +104,33 @@ def test_a_run_in_a_store_is_that_of_a_folder(finished: str, unbroken: Path) -> 
     names = {name for name in store.names() if not name.startswith((".lock/", f"{CHECKPOINTS}/"))}
     assert names == {path.name for path in unbroken.iterdir() if path.is_file() and not path.name.startswith(".")}
     assert json.loads(store.read("result.json"))["run"] == finished
+
+
+def test_a_host_that_does_not_see_its_folder_follows_it(
+    text: Path, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: dict[str, Any] = {}
+    short = [*SETTINGS, "train.num_steps=12"]
+    with more_callbacks(AtStart(lambda trainer: said.update(described(trainer.run)))), stopped_after(10):
+        gptsmith.pretrain([text], out=url, settings=short)
+    assert figures_of(url) is None
+    elsewhere(monkeypatch, tmp_path)
+    followed = followed_run(said | {"run": "/nowhere"})
+    assert isinstance(followed, ElsewhereRun)
+    assert followed.place == url
+    assert followed.tokenizer().encode("smith")
+    manifest = Store(url).read(f"{CHECKPOINTS}/step-000000010/{MANIFEST}").decode()
+    assert followed.fetched(10, manifest).problem() is None
+    assert gptsmith.pretrain([text], out=url, settings=short)["step"] == 12
+    ended = figures_of(url)
+    assert ended is not None
+    assert ended["step"] == 12
+
+    sharded = {name: content.replace("shard = false", "shard = true") for name, content in said["files"].items()}
+    with pytest.raises(UserError, match="set GPTSMITH_CACHE to a folder on a disk that all hosts see"):
+        followed_run(said | {"run": "/nowhere", "files": sharded})
+    with pytest.raises(UserError, match="which lies elsewhere"):
+        followed_run(said | {"run": "/nowhere", "files": {"../run.toml": ""}})
 
 
 def test_every_verb_opens_it(
