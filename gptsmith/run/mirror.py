@@ -67,19 +67,29 @@ class Mirror:
 
         Raises:
             LostLockError: somebody else has taken over.
-            StoreError: something could not be uploaded; the message says what, and how to upload it.
+            StoreError: something could not be uploaded; the message says what, and how to upload it. Where the block
+                has failed, that is a note, and the block's own error remains.
         """
+        failure: UserError | None = None
         is_main = threading.current_thread() is threading.main_thread()
         thread = threading.Thread(target=self._work, args=(is_main,), name="upload", daemon=True)
         thread.start()
         try:
             yield
+        except UserError as error:
+            failure = error
+            raise
         finally:
             self._ended.set()
             thread.join()
             if self.lost is not None:
                 raise self.lost
-            self._finish()
+            try:
+                self._finish()
+            except StoreError as error:
+                if failure is None:
+                    raise
+                note(str(error), "yellow")
 
     def upload(self) -> None:
         """Uploads what is new, but for result.json.

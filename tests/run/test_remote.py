@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gptsmith.base.errors import CheckpointError
+from gptsmith.base.errors import CheckpointError, UserError
 from gptsmith.run import mirror as mirrors
 from gptsmith.run.checkpoint import (
     CHECKPOINTS,
@@ -385,6 +385,25 @@ def test_a_checkpoint_that_is_trained_anew_while_it_is_pinned_is_not_uploaded_in
     assert stored_steps(store) == []
     mirror.upload()
     assert opened(store)[1] == [10]
+
+
+def diverge(store: Store) -> None:
+    with trained_for_store(store.url) as folder:
+        begin(folder)
+        save(folder, 10)
+        raise UserError("it diverged")
+
+
+def test_what_ends_training_is_not_hidden_by_a_store_that_fails(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(self: Mirror) -> None:
+        raise StoreError("no way")
+
+    monkeypatch.setattr(Mirror, "upload", refuse)
+    with pytest.raises(UserError, match="it diverged"):
+        diverge(store)
+    assert "no way. What is not in memory://" in capfd.readouterr().err
 
 
 def test_what_another_machine_has_written_since_counts(
