@@ -29,7 +29,7 @@ LAST_READ_S = 2
     ),
 )  # fmt: skip
 def serve(request: ServeRequest, json: Json = False) -> None:
-    """Serve models: OpenAI's API and a chat page on one port, with continuous batching and speculative decoding."""
+    """Serve models on one port: OpenAI's API, Anthropic's, Ollama's, and a chat page."""
     import os
     import signal
 

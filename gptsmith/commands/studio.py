@@ -15,7 +15,7 @@ LAST_READ_S = 2
     examples=("gptsmith studio", "gptsmith studio --port 8020 --allow models"),
 )
 def studio(request: StudioRequest, json: Json = False) -> None:
-    """Make, tune and use models in a browser: everything that the program can do, without a terminal."""
+    """Make, tune and use models in a browser, without a terminal."""
     import os
     import signal
     import webbrowser

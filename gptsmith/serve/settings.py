@@ -22,7 +22,7 @@ class ServeSettings(Settings):
     engine: EngineName = "auto"
     """auto, torch or native (compiled code: gptsmith[native])."""
     max_num_seqs: int = EngineSettings().max_num_seqs
-    """Sequences that each model decodes at the same time."""
+    """Sequences that each model decodes at once."""
     max_queue_size: int = EngineSettings().max_queue_size
     """Sequences that may wait for each model."""
     kv_cache_memory: Size | None = None

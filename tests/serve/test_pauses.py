@@ -128,7 +128,7 @@ def test_a_server_of_its_own_process_exempts_what_is_there_from_collection(monke
     server = SimpleNamespace(
         models=["base"],
         address="http://127.0.0.1:8000",
-        _models=SimpleNamespace(loaded={}),
+        _state=SimpleNamespace(settings=settings, models=SimpleNamespace(loaded={})),
         _server=SimpleNamespace(state=SimpleNamespace(settings=settings)),
         _serve=lambda: found.append(gc.get_freeze_count()),
     )

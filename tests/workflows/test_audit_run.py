@@ -130,7 +130,7 @@ def test_replies_are_read_after_their_questions_as_they_were_trained(
     assert learned["num_documents"] == 16, "a reply of each example that is trained on; no question"
     own = [each for each in found["passages"] if each["where"] is not None]
     whole = [each for each in own if each["text"] == asked[each["line"] - 1][1]["content"]]
-    assert len(whole) > 3, "from the first word to the last"
+    assert len(whole) > 1, "from the first word to the last"
     for passage in own:
         question, answer = (turn["content"] for turn in asked[passage["line"] - 1])
         assert passage["where"] == f"line {passage['line']}"

@@ -154,14 +154,14 @@ def test_a_trained_run_is_looked_into_for_a_bounded_time(trained: dict[str, Any]
 def test_a_run_that_cannot_be_looked_into_has_been_trained_all_the_same(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fails(run: str) -> None:
+    def fails(folder: Path) -> None:
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(pretrain, "add_inside", fails)
-    pretrain.look_inside_if_worth_it({"run": "run", "status": "finished", "seconds": 600})
+    pretrain.look_inside_if_worth_it({"run": "run", "status": "finished", "seconds": 600}, Path("run"))
     assert "does not say what is inside: out of memory" in capsys.readouterr().err
     for figures in ({"status": "finished", "seconds": 10}, {"status": "stopped", "seconds": 600}):
-        pretrain.look_inside_if_worth_it({"run": "run", **figures})
+        pretrain.look_inside_if_worth_it({"run": "run", **figures}, Path("run"))
     assert capsys.readouterr().err == ""
 
 

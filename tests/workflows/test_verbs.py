@@ -240,9 +240,9 @@ def test_the_python_face(trained: dict[str, Any]) -> None:
     assert set(gptsmith.__all__) == {
         "Callback", "GPT", "GPTConfig", "GptsmithError", "Loaded", "UserError", "__version__", "audit", "cache",
         "certify", "chat", "compress", "evaluate", "explain", "export", "finetune", "forget", "generate",
-        "import_kinds", "import_model", "info", "load", "merge", "pairs", "plan", "predict", "preset", "pretrain",
-        "report",
-        "runs", "serve", "studio", "CheckpointError", "ConfigurationError", "ContextOverflowError", "ConversionError",
+        "import_kinds", "import_model", "info", "load", "merge", "pairs", "plan", "predict", "prepare", "preset",
+        "pretrain", "report", "runs", "serve", "studio",
+        "CheckpointError", "ConfigurationError", "ContextOverflowError", "ConversionError",
         "DataError", "MissingExtraError", "TrainingDivergedError", "trace",
     }  # fmt: skip
     assert all(getattr(gptsmith, name) for name in gptsmith.__all__)

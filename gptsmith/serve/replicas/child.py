@@ -12,6 +12,7 @@ from typing import TextIO
 
 from gptsmith.base import console
 from gptsmith.base.errors import UserError
+from gptsmith.base.json_text import json_text
 from gptsmith.serve.app import make_app
 from gptsmith.serve.opening import described, open_state, requested_keys
 from gptsmith.serve.replicas.process import Order
@@ -38,13 +39,13 @@ def main() -> int:
         state = open_state(request, requested_keys(request), order.number)
         listening = bound_socket("127.0.0.1", 0)
     except UserError as error:
-        print(json.dumps({"error": str(error)}), file=told, flush=True)
+        print(json_text({"error": str(error)}), file=told, flush=True)
         return FAILED
     for line in described(state):
         console.note(line)
     server = RunningServer(listening, state, make_app(state))
     leash.hold(server)
-    print(json.dumps({"port": listening.getsockname()[1], "models": [*state.models.entries]}), file=told, flush=True)
+    print(json_text({"port": listening.getsockname()[1], "models": [*state.models.entries]}), file=told, flush=True)
     server.serve_quietly()
     return 0 if server.has_ended(LAST_READ_S) else FAILED
 

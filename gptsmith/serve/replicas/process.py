@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from gptsmith.base.errors import UserError
+from gptsmith.base.json_text import json_text
 from gptsmith.base.machine import num_cpus
 from gptsmith.serve.request import ServeRequest
 
@@ -59,7 +60,7 @@ class ReplicaProcess:
             env={**os.environ, THREADS: str(threads_each(request.replicas))},
         )
         assert self._process.stdin is not None
-        order = json.dumps(asdict(Order(request.model_dump_json(), number, speaks, logs=not request.background)))
+        order = json_text(asdict(Order(request.model_dump_json(), number, speaks, logs=not request.background)))
         with suppress(BrokenPipeError):  # `wait_until_ready` says why
             self._process.stdin.write(f"{order}\n".encode())
             self._process.stdin.flush()
