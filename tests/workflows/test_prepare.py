@@ -192,6 +192,7 @@ def test_a_manifest_of_somebody_else_writes_nowhere_but_in_its_folder(
     assert not [*tmp_path.rglob("outside")]
 
 
+@pytest.mark.story
 def test_a_store_gives_each_host_only_what_it_reads(
     text: Path, prepared: Path, tmp_path: Path, call: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -156,6 +156,7 @@ def test_every_verb_opens_it(
     assert not (Path.cwd() / "s3:").exists()
 
 
+@pytest.mark.story
 def test_it_is_tuned_into_a_store_and_continued_elsewhere(
     finished: str, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -183,6 +184,7 @@ def opened(url: str) -> Path:
     return folder
 
 
+@pytest.mark.story
 def test_the_same_command_again_resumes_it_elsewhere(
     text: Path, url: str, unbroken: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -236,6 +238,7 @@ def test_killed_while_it_uploads_it_ends_elsewhere_as_if_it_had_not_been(
     assert_same_end(url, unbroken)
 
 
+@pytest.mark.story
 def test_a_second_command_is_refused_while_the_first_trains(
     text: Path, url: str, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -255,6 +258,7 @@ def test_a_second_command_is_refused_while_the_first_trains(
     assert f"(process {os.getpid()}) since" in one.err
 
 
+@pytest.mark.story
 def test_training_whose_lock_was_taken_over_stops_and_writes_nothing_more(
     text: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -386,6 +390,7 @@ def test_a_missing_bucket_is_one_line(text: Path, url: str, call: Callable[..., 
     assert_one_line(call, text, "s3://elsewhere/mine", "there is no bucket elsewhere: make it, or check its name")
 
 
+@pytest.mark.story
 def test_no_server_is_one_line(
     text: Path, url: str, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ def plans(folder: Path) -> list[Path]:
     return list((folder / ".studio" / "improve").glob("plan-*"))
 
 
+@pytest.mark.story
 def test_the_page_says_what_the_press_takes(runs: Path, tmp_path: Path, browser: Any) -> None:
     shutil.copytree(runs / "chat", tmp_path / "runs" / "chat")
     with opened(tmp_path) as studio:
