@@ -78,7 +78,7 @@ class TestTexts:
     def test_a_tuned_run_is_judged_on_the_text_that_its_base_held_back(
         self, run: str, call: Call, tmp_path: Path
     ) -> None:
-        data = written(tmp_path / "tuned.jsonl", [{"text": "iron", "label": n % 2} for n in range(20)])
+        data = written(tmp_path / "tuned.jsonl", [{"question": "iron", "answer": f"nail {n}"} for n in range(20)])
         settings = ["train.num_steps=2", "train.batch_size=4"]
         tuned = gptsmith.finetune(run, [data], out=tmp_path / "tuned", settings=settings)
         before, after = (call("evaluate", each, "--json").object for each in (run, tuned["run"]))
