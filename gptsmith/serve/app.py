@@ -15,7 +15,7 @@ from starlette.responses import Response
 from gptsmith.serve.errors import ApiError, error_response
 from gptsmith.serve.middleware import RequestMiddleware
 from gptsmith.serve.parsing import read_body
-from gptsmith.serve.route import Route
+from gptsmith.serve.route import ANSWERED_FOR_ALL, Route
 from gptsmith.serve.routes import ROUTES
 from gptsmith.serve.server_sent_events import unless_disconnected
 from gptsmith.serve.state import State
@@ -29,9 +29,10 @@ def make_app(state: State, routes: Sequence[Route] = ROUTES) -> Starlette:
         yield
         state.close()
 
+    unrecorded = () if state.replica is None else ANSWERED_FOR_ALL
     app = Starlette(
         routes=[routing.Route(route.path, _endpoint(route, state), methods=[route.method]) for route in routes],
-        middleware=[Middleware(RequestMiddleware, state=state, routes=routes)],
+        middleware=[Middleware(RequestMiddleware, state=state, routes=routes, unrecorded=unrecorded)],
         exception_handlers={ApiError: error_response, HTTPException: error_response},
         lifespan=lifespan,
     )

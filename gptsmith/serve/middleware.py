@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -38,8 +38,14 @@ INTERNAL_ERROR = 500
 class RequestMiddleware:
     """Pure ASGI around the routes of a server."""
 
-    def __init__(self, app: ASGIApp, state: ServerState, routes: Sequence[Route]) -> None:
-        self.app, self.state, self.routes = app, state, routes
+    def __init__(
+        self, app: ASGIApp, state: ServerState, routes: Sequence[Route], unrecorded: Collection[str] = ()
+    ) -> None:
+        """
+        Args:
+            unrecorded: the labels of routes whose requests are neither counted nor logged.
+        """
+        self.app, self.state, self.routes, self.unrecorded = app, state, routes, unrecorded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -79,6 +85,8 @@ class RequestMiddleware:
     def _record(self, scope: Scope, name: str, status: int, seconds: float) -> None:
         """Counts and logs a request that was answered."""
         label = scope.get("route_label", UNKNOWN)
+        if label in self.unrecorded:
+            return
         self.state.metrics.answered(label, status, seconds)
         counts = "".join(f" {key}={value}" for key, value in scope["log_fields"].items())
         method = scope["method"] if scope["method"] in METHODS else UNKNOWN

@@ -15,6 +15,8 @@ from gptsmith.serve.errors import ApiError
 
 MODEL_KINDS = ("chat", "base", "classifier")
 WRITERS = ("chat", "base")
+ANSWERED_FOR_ALL = ("/health", "/ready", "/metrics")
+"""The addresses that the process in front of several replicas answers itself. Only that process asks a replica."""
 
 
 @dataclass(frozen=True)

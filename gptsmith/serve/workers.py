@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
@@ -14,7 +13,6 @@ from gptsmith.base.futures import without_stop_iteration
 
 T = TypeVar("T")
 NUM_READERS = 2
-POLL_S = 0.01
 
 
 class Workers:
@@ -22,7 +20,7 @@ class Workers:
     models, and one explains, one after the other."""
 
     def __init__(self) -> None:
-        self._lock, self._num_running = threading.Lock(), 0
+        self._changed, self._num_running = threading.Condition(), 0
         self._readers = ThreadPoolExecutor(NUM_READERS, thread_name_prefix="reader")
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._explainer = ThreadPoolExecutor(1, thread_name_prefix="explainer")
@@ -51,19 +49,18 @@ class Workers:
 
     def has_ended(self, timeout_s: float) -> bool:
         """Whether nothing runs any more, after at most this long: a template may run on and on."""
-        deadline = time.monotonic() + timeout_s
-        while self._num_running and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-        return not self._num_running
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._num_running, timeout_s)
 
     async def _run(self, executor: Executor, work: Callable[[], T]) -> T:
         def counted() -> T:
-            with self._lock:
+            with self._changed:
                 self._num_running += 1
             try:
                 return without_stop_iteration(work)()
             finally:
-                with self._lock:
+                with self._changed:
                     self._num_running -= 1
+                    self._changed.notify_all()
 
         return await asyncio.get_running_loop().run_in_executor(executor, counted)

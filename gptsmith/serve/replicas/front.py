@@ -25,6 +25,7 @@ from gptsmith.serve.replicas.exchange import Answer, LostError, RawRequest, Refu
 from gptsmith.serve.replicas.keeper import Keeper
 from gptsmith.serve.replicas.metrics import merged_metrics
 from gptsmith.serve.replicas.routing import Replica, Router, ties_of
+from gptsmith.serve.route import ANSWERED_FOR_ALL
 from gptsmith.serve.routes import ROUTES
 from gptsmith.serve.server_sent_events import until_disconnected
 from gptsmith.serve.settings import ServeSettings
@@ -81,7 +82,7 @@ class Front:
 
     def __init__(self, state: FrontState) -> None:
         self.state, self.router = state, Router(state.keeper.replicas)
-        self._own = {"/health": self._health, "/ready": self._ready, "/metrics": self._metrics}
+        self._own = dict(zip(ANSWERED_FOR_ALL, (self._health, self._ready, self._metrics), strict=True))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)

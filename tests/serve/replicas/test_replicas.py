@@ -135,6 +135,8 @@ def test_the_process_in_front_answers_for_all(both: Asking) -> None:
     assert both.ask("GET", "/ready").json == {"status": "ready"}
     assert both.ask("POST", "/health", {}).status == 405
     assert both.ask("GET", "/").data.startswith(b"<!doctype html>")
+    for path in ("/health", "/ready", "/metrics"):  # that it asks the replicas is no request of anybody's
+        assert both.metric("gptsmith_requests_total", route=path).keys() == {"0"}
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not tell")
