@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,19 +16,6 @@ import pytest
 
 from gptsmith.store.lock import LOCKS, LockedError, LostLockError, Owner, StoreLock, waiting_for_locks
 from gptsmith.store.objects import Store, StoreError
-from tests.object_store import s3_server
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch, s3_server(patch) as url:
-        yield url
-
-
-@pytest.fixture(params=["memory", "s3"])
-def store(request: pytest.FixtureRequest, bucket: str) -> Store:
-    name = uuid.uuid4().hex
-    return Store(f"{bucket}/{name}" if request.param == "s3" else f"memory://{name}/mine")
 
 
 def test_the_second_is_told_who_is_first(store: Store) -> None:

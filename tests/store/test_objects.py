@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,19 +11,6 @@ import pytest
 
 from gptsmith.base.errors import MissingExtraError
 from gptsmith.store.objects import NoObjectError, Store, StoreError, is_remote
-from tests.object_store import s3_server
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch, s3_server(patch) as url:
-        yield url
-
-
-@pytest.fixture(params=["memory", "s3"])
-def store(request: pytest.FixtureRequest, bucket: str) -> Store:
-    name = uuid.uuid4().hex
-    return Store(f"{bucket}/{name}" if request.param == "s3" else f"memory://{name}/runs")
 
 
 @pytest.mark.parametrize("path", ["s3://bucket/mine", "gs://b", "memory://x/y", "S3://b", "https://x.org/a"])

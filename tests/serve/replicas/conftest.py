@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import gptsmith
 from gptsmith.serve.replicas.server import ReplicatedServer
 
-from ..conftest import DEADLINE_S, Answer
+from ..conftest import DEADLINE_S, Answer, answer_of
 
 ALL_TOKENS = {"max_tokens": 600, "ignore_eos": True}
 
@@ -30,15 +30,7 @@ class Asking:
 
     def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
         """The answer to one request; a body that is not bytes is sent as JSON."""
-        connection = self.connect()
-        try:
-            data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-            connection.request(method, path, data, headers or {})
-            response = connection.getresponse()
-            found = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, found, response.read())
-        finally:
-            connection.close()
+        return answer_of(self.port, method, path, body, headers)
 
     def stream(self, model: str = "chat", **more: Any) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         """A stream that has begun."""

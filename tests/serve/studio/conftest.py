@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -18,7 +16,7 @@ from gptsmith.serve.studio.request import StudioRequest
 from gptsmith.serve.studio.running import StudioServer
 
 from ...pages.browser import open_browser
-from ..conftest import DEADLINE_S, Answer
+from ..conftest import Answer, answer_of
 
 expect.set_options(timeout=30_000)
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
@@ -44,16 +42,8 @@ class Opened:
         headers: dict[str, str] | None = None,
     ) -> Answer:
         """The answer to a request with the token; a body that is not bytes is sent as JSON."""
-        connection = http.client.HTTPConnection("127.0.0.1", urlsplit(self.address).port or 0, timeout=DEADLINE_S)
-        try:
-            data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-            given = self.token if token is None else token
-            connection.request(method, path, data, {"Authorization": f"Bearer {given}", **(headers or {})})
-            response = connection.getresponse()
-            found = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, found, response.read())
-        finally:
-            connection.close()
+        given = {"Authorization": f"Bearer {self.token if token is None else token}", **(headers or {})}
+        return answer_of(urlsplit(self.address).port or 0, method, path, body, given)
 
     def get(self, path: str) -> Any:
         """What the studio's own API says."""
