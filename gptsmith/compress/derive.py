@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,21 +12,21 @@ import torch
 
 from gptsmith.base.files import write_json
 from gptsmith.compress.assessment import assess, side_by_side
+from gptsmith.compress.derived_run import derived_run
 from gptsmith.compress.heads import head_changes
 from gptsmith.compress.material import Material
 from gptsmith.compress.methods import MethodSettings
 from gptsmith.compress.settings import DerivedRequest, DerivedSettings
 from gptsmith.convert.hub import require_out
 from gptsmith.convert.open import OpenedModel, open_model
-from gptsmith.data.care.canaries import read_canaries, write_canaries
 from gptsmith.model.device import choose_device
 from gptsmith.model.gpt import GPT
 from gptsmith.model.transform import dequantize
 from gptsmith.run.contents import CheckpointContents, weights
 from gptsmith.run.environment import environment
-from gptsmith.run.folder import COMPRESSION, DATA, RESULT, Run, require_free
+from gptsmith.run.folder import COMPRESSION, RESULT, require_free
 from gptsmith.run.privacy_claim import carried_claim
-from gptsmith.run.publish import beside, published_run, require_place
+from gptsmith.run.publish import beside, require_place
 from gptsmith.run.train_state import TrainState
 
 HEAD_TOKENS = 1024
@@ -83,31 +82,7 @@ def derive(
         **carried_claim(source.folder, source.result()),
     }  # fmt: skip
     details = _details(material, after) if made_by == "compress" else None
-    with _published(source, target, after, figures, made_by=made_by, methods=methods) as made:
-        figures["seconds"] = time.monotonic() - started
-        if details is not None:
-            write_json(made.folder / COMPRESSION, details)
-        write_json(made.folder / RESULT, figures)
-    return figures
-
-
-@contextmanager
-def _published(
-    source: OpenedModel,
-    target: Path,
-    after: GPT,
-    figures: Mapping[str, Any],
-    *,
-    made_by: Literal["compress", "merge"],
-    methods: Sequence[MethodSettings],
-) -> Iterator[Run]:
-    """The derived run, to be completed in the block, at whose end it gets its name."""
-    request = DerivedRequest(
-        run=figures["made_from"],
-        method="-".join(each.name for each in methods) or None,
-        methods=[each.plain() for each in methods],
-    )
-    settings = DerivedSettings(made_by=made_by, request=request, model=after.config, source=source.settings())
+    settings = _settings(source, after, figures, made_by, methods)
     contents = CheckpointContents(
         config=after.config,
         weights=weights(after),
@@ -115,14 +90,27 @@ def _published(
         environment=environment(after.device, torch.float32, 1),
         train_state=_state(source.train_state(), source.step, figures),
     )
-    data = source.folder / DATA
-    with published_run(
-        target, settings, contents, step=source.step, tokenizer=source.tokenizer(), template=source.template(),
-        generation=source.generation(), data=data if data.exists() else None,
-    ) as made:  # fmt: skip
-        made.paths.record(source.paths)
-        write_canaries(made.folder, read_canaries(source.folder))
-        yield made
+    with derived_run(source, target, settings, contents) as made:
+        figures["seconds"] = time.monotonic() - started
+        if details is not None:
+            write_json(made.folder / COMPRESSION, details)
+        write_json(made.folder / RESULT, figures)
+    return figures
+
+
+def _settings(
+    source: OpenedModel,
+    after: GPT,
+    figures: Mapping[str, Any],
+    made_by: Literal["compress", "merge"],
+    methods: Sequence[MethodSettings],
+) -> DerivedSettings:
+    request = DerivedRequest(
+        run=figures["made_from"],
+        method="-".join(each.name for each in methods) or None,
+        methods=[each.plain() for each in methods],
+    )
+    return DerivedSettings(made_by=made_by, request=request, model=after.config, source=source.settings())
 
 
 def _size_figures(before: GPT, after: GPT) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from gptsmith.base.files import write_json
+from gptsmith.compress.derived_run import derived_run
 from gptsmith.compress.settings import DerivedRequest, DerivedSettings
 from gptsmith.convert.open import OpenedRun
-from gptsmith.data.care.canaries import read_canaries, write_canaries
 from gptsmith.run.contents import CheckpointContents, stored_weights
-from gptsmith.run.folder import DATA, RESULT
+from gptsmith.run.folder import RESULT
 from gptsmith.run.privacy_claim import carried_claim
-from gptsmith.run.publish import beside, published_run, require_place
+from gptsmith.run.publish import beside, require_place
 
 
 def join(source: OpenedRun, made_from: str | Path, out: str | Path | None) -> dict[str, Any]:
@@ -45,13 +45,7 @@ def join(source: OpenedRun, made_from: str | Path, out: str | Path | None) -> di
         environment=checkpoint.environment(),
         train_state=source.train_state(),
     )
-    data = source.folder / DATA
-    with published_run(
-        target, settings, contents, step=source.step, tokenizer=source.tokenizer(), template=source.template(),
-        generation=source.generation(), data=data if data.exists() else None,
-    ) as made:  # fmt: skip
-        made.paths.record(source.paths)
-        write_canaries(made.folder, read_canaries(source.folder))
+    with derived_run(source, target, settings, contents) as made:
         figures["seconds"] = time.monotonic() - started
         write_json(made.folder / RESULT, figures)
     return figures

@@ -63,18 +63,17 @@ class FileRecord:
     """Whether each line of its documents is a row of a table."""
 
 
+@dataclass
 class CorpusBuild:
     """Reads the files into a folder, resuming after the last one in its journal."""
 
-    def __init__(
-        self,
-        folder: Path,
-        hashed: Sequence[tuple[Candidate, FileRecord]],
-        settings: ReadSettings,
-        cleaning: Cleaning,
-    ) -> None:
-        self.folder, self.hashed, self.settings, self.cleaning = folder, hashed, settings, cleaning
-        self.journal = Journal(folder / JOURNAL_FILE)
+    folder: Path
+    hashed: Sequence[tuple[Candidate, FileRecord]]
+    settings: ReadSettings
+    cleaning: Cleaning
+
+    def __post_init__(self) -> None:
+        self.journal = Journal(self.folder / JOURNAL_FILE)
         self.records = [FileRecord(**entry) for entry in self.journal.entries()]
         self.pending: list[FileRecord] = []
         self.deduplication = ExactDeduplication()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +12,21 @@ import numpy as np
 
 from gptsmith.base.files import read_json
 from gptsmith.data.cache import MANIFEST, Journal
-from gptsmith.data.care.cleaning import Cleaning
 from gptsmith.data.corpus_build import DOCUMENT, TABLE_FILE, TEXT_FILE, CorpusBuild, FileRecord
 from gptsmith.data.discover import Candidate
-from gptsmith.data.readers import ReadSettings
 
 REDACTED_FILE = "redacted.jsonl"
 """What was replaced in each document, by its SHA-256."""
 COPY_BYTES = 1 << 24
 
 
+@dataclass
 class PartBuild(CorpusBuild):
     """Reads some of the files of a corpus, and keeps what was replaced in each document: it counts only if no earlier
     part has the same document."""
 
-    def __init__(
-        self,
-        folder: Path,
-        hashed: Sequence[tuple[Candidate, FileRecord]],
-        settings: ReadSettings,
-        cleaning: Cleaning,
-    ) -> None:
-        super().__init__(folder, hashed, settings, cleaning)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._redacted: list[dict[str, Any]] = []
 
     def _note(self, sha256: bytes, redacted: Counter[str]) -> None:
@@ -48,23 +41,19 @@ class PartBuild(CorpusBuild):
         super()._commit()
 
 
+@dataclass
 class JoinedBuild(CorpusBuild):
     """Writes a corpus of which the documents are in parts, in the order of its files.
 
-    Args:
+    Attributes:
         parts: the number of the first file of each, and its folder, in order.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        hashed: Sequence[tuple[Candidate, FileRecord]],
-        settings: ReadSettings,
-        cleaning: Cleaning,
-        parts: Sequence[tuple[int, Path]],
-    ) -> None:
-        super().__init__(folder, hashed, settings, cleaning)
-        self._firsts, self._parts = [first for first, _ in parts], [part for _, part in parts]
+    parts: Sequence[tuple[int, Path]]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._firsts, self._parts = [first for first, _ in self.parts], [part for _, part in self.parts]
         self._part: _Part | None = None
 
     def _read(self, number: int, candidate: Candidate, record: FileRecord) -> FileRecord:
