@@ -16,23 +16,27 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import gptsmith
+from gptsmith.run.checkpoint import Checkpoint
 from gptsmith.run.mirror import Mirror
 from gptsmith.train.step import StepResult
 from gptsmith.train.trainer import Callback, Trainer
 
 BLOCK_STEPS = 20
 SERVER = """
-import time, urllib.request
+import sys, urllib.request
 from moto.server import ThreadedMotoServer
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 endpoint = "http://%s:%d" % server.get_host_and_port()
 urllib.request.urlopen(urllib.request.Request(endpoint + "/bench", method="PUT"))
 print(endpoint, flush=True)
-time.sleep(10**6)
+sys.stdin.read()
 """
 
 
@@ -49,13 +53,18 @@ class Turns(Callback):
             if self.uploads:
                 upload(mirror)
 
-        def counted(mirror: Mirror, checkpoint: object) -> None:
+        def counted(mirror: Mirror, checkpoint: Checkpoint) -> None:
             started = time.monotonic()
-            upload_checkpoint(mirror, checkpoint)  # type: ignore[arg-type]
+            upload_checkpoint(mirror, checkpoint)
             self.seconds += time.monotonic() - started
-            self.num_bytes += sum(path.stat().st_size for path in checkpoint.folder.iterdir())  # type: ignore[attr-defined]
+            self.num_bytes += sum(path.stat().st_size for path in checkpoint.folder.iterdir())
 
-        Mirror.upload, Mirror._upload_checkpoint = by_turns, counted  # type: ignore[method-assign]
+        self.patches = (patch.object(Mirror, "upload", by_turns), patch.object(Mirror, "_upload_checkpoint", counted))
+
+    @contextmanager
+    def running(self, trainer: Trainer) -> Iterator[None]:
+        with self.patches[0], self.patches[1]:
+            yield
 
     def after_step(self, trainer: Trainer, step: StepResult, seconds: float) -> None:
         block, place = divmod(trainer.state.step - 1, BLOCK_STEPS)
@@ -70,7 +79,11 @@ def main() -> None:
     num_blocks = 2 * num_pairs + 1  # in the first one everything is new
     with tempfile.TemporaryDirectory() as folder:
         server = subprocess.Popen(
-            [sys.executable, "-c", SERVER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [sys.executable, "-c", SERVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         assert server.stdout is not None
         try:

@@ -13,11 +13,11 @@ import threading
 from pathlib import Path
 
 from gptsmith.base.own_ray import OPTIONS, require_secret
-from gptsmith.data.preparation.executors import ExecutorName, run_step
+from gptsmith.data.preparation.executors import run_step
 from gptsmith.data.preparation.steps import STEPS
 
 
-def main(working: str, executor: ExecutorName, num_workers: int) -> int:
+def main(working: str, executor: str, num_workers: int) -> int:
     """Run all steps; gives the exit code."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if executor == "ray":
@@ -52,4 +52,4 @@ def _join_cluster() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))  # type: ignore[arg-type]
+    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))

@@ -30,7 +30,7 @@ HOURS = "24:00:00"
 """That Slurm gives to each task, unless SBATCH_TIMELIMIT says otherwise."""
 
 
-def run_step(step: Step, executor: ExecutorName, num_workers: int) -> bool:
+def run_step(step: Step, executor: str, num_workers: int) -> bool:
     """Run the tasks of a step that are not done; gives whether all are, then."""
     made = _EXECUTORS[executor](step, num_workers)
     try:

@@ -111,18 +111,20 @@ def _written(connection: h11.Connection, raw: RawRequest) -> bytes:
     return data + (connection.send(h11.Data(raw.body)) or b"") + (connection.send(h11.EndOfMessage()) or b"")
 
 
-async def _next(reader: asyncio.StreamReader, connection: h11.Connection) -> h11.Event | type[h11.PAUSED]:
+async def _next(reader: asyncio.StreamReader, connection: h11.Connection) -> h11.Event:
     """The next event of an answer.
 
     Raises:
         LostError: it breaks off.
     """
     try:
-        while (event := connection.next_event()) is h11.NEED_DATA:
+        while not isinstance(event := connection.next_event(), h11.Event):
+            if event is h11.PAUSED:  # what comes after the end of an answer is no part of it
+                raise LostError
             connection.receive_data(await reader.read(READ_BYTES))
     except (OSError, h11.RemoteProtocolError):
         raise LostError from None
-    return event  # type: ignore[return-value]
+    return event
 
 
 def passed_on(headers: Iterable[tuple[bytes, bytes]]) -> Pairs:
