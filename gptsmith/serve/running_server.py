@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import socket
 import threading
-import time
 from types import TracebackType
 from typing import Self
 
@@ -64,10 +63,9 @@ class RunningServer:
         """
         self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
         self._thread.start()
-        while not self._server.started:
+        while not self._server.has_started.wait(POLL_S):
             if not self._thread.is_alive():
                 raise UserError(f"{self.address} does not begin to serve")
-            time.sleep(POLL_S)
 
     def close(self) -> None:
         """Ends a server that was started, after the requests that are being answered."""

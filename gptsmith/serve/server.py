@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -80,6 +81,7 @@ class GracefulServer(uvicorn.Server):
             )
         )
         self.stopped_by: int | None = None
+        self.has_started = threading.Event()
         self._draining: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._os_error_logged_at = -float(ACCEPT_LOG_S)
@@ -91,6 +93,8 @@ class GracefulServer(uvicorn.Server):
         for listening in sockets or ():
             # asyncio accepts as many at once as its backlog is long. As many as before may wait in the kernel.
             listening.listen(MAX_CONNECTIONS_WAITING)
+        if self.started:
+            self.has_started.set()
 
     def _log_loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Says where something went wrong outside of requests; of what comes again and again, now and then."""

@@ -141,18 +141,10 @@ def prepare_job(
     text = sources.text(base.run.folder) if shape == TEXT else None
     if private.is_on:
         require_unread(request.base, request.sources, None if text is None else text.corpus)
+    encoder = Encoder(base.tokenizer, template, model.config.context_length, sources.choices.learns_thoughts)
+    key = _cache_key(base, template, splits, sources.choices, model)
     dataset = objective.dataset(
-        DatasetInputs(
-            model,
-            Encoder(base.tokenizer, template, model.config.context_length, sources.choices.learns_thoughts),
-            splits,
-            text,
-            sources.seed,
-            sources.choices.skip_bad,
-            _cache_key(base, template, splits, sources.choices, model),
-            reward,
-            locate,
-        )
+        DatasetInputs(model, encoder, splits, text, sources.seed, sources.choices.skip_bad, key, reward, locate)
     )
     if private.is_on:
         dataset = units_of(dataset, private.max_unit_tokens)
