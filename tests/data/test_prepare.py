@@ -213,6 +213,7 @@ def test_the_cache_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert "gptsmith" in str(default_cache())
 
 
+@pytest.mark.story
 def test_memory_does_not_grow_with_the_corpus(write: Callable[..., Path], tokenizer: Any, tmp_path: Path) -> None:
     line = "a line of text that is neither short nor long\n"
     root = write({f"{n}.txt": f"{n}\n" + line * 700_000 for n in range(3)})

@@ -25,6 +25,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.story
 def test_the_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("My texts.txt").write_text("The smith forges a hammer in the town. " * 60)

@@ -409,6 +409,7 @@ def test_bad_input_is_one_line(language_model: LanguageModel, folder: Path, monk
     assert "huggingface.co" in error("smith_texts", folder)
 
 
+@pytest.mark.story
 def test_the_tasks_of_lm_eval_are_there_beside_the_folders(folder: Path) -> None:
     assert {"smiths", "hellaswag", "wikitext"} <= set(adapter._task_manager("hellaswag", folder).all_tasks)
 

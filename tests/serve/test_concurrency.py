@@ -83,6 +83,7 @@ def test_sixty_four_clients_each_get_what_they_would_alone(served: Served) -> No
     assert asyncio.run(all_at_once()) == [alone[number % len(prompts)] for number in range(64)]
 
 
+@pytest.mark.story
 def test_streams_that_are_left_free_their_places_and_memory(served: Served) -> None:
     def leave(count: int) -> None:
         for number in range(count):
@@ -109,6 +110,7 @@ def test_streams_that_are_left_free_their_places_and_memory(served: Served) -> N
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell what memory is used now")
+@pytest.mark.story
 def test_the_process_is_no_larger_after_hundreds_of_streams_that_were_left(served: Served) -> None:
     # A request weighs much, so that a few that stayed would show; a grammar is memory that Python does not count.
     schema = {"type": "object", "properties": {f"name{number}": {"type": "string"} for number in range(50)}}

@@ -221,6 +221,7 @@ def test_adapters_over_a_model_folder_are_resumed_merged_and_exported(llama: Pat
     assert config["base_model_name_or_path"] == str(llama.resolve())
 
 
+@pytest.mark.story
 def test_a_model_that_reads_very_much_at_once_is_tuned_in_rows_that_fit(tmp_path: Path) -> None:
     write_model("qwen3", tmp_path / "long", max_position_embeddings=131_072)
     rows = [{"prompt": f"What is {n}?", "response": f"It is {n}."} for n in range(200)]

@@ -114,6 +114,7 @@ print(json.dumps(seen))
 """
 
 
+@pytest.mark.story
 def test_a_verb_that_is_killed_works_when_it_is_called_again_and_clears_what_was_left(
     trained: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -175,6 +176,7 @@ print(json.dumps([forked(words) for words in json.loads(sys.argv[1])]))
 """
 
 
+@pytest.mark.story
 def test_ctrl_c_in_any_verb_is_acknowledged_and_leaves_nothing_half_written(
     trained: dict[str, Any], model: str, text: Path, tmp_path: Path
 ) -> None:

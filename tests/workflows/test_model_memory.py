@@ -53,6 +53,7 @@ print(json.dumps(found))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a peak begin anew")
+@pytest.mark.story
 def test_what_is_said_is_within_a_fifth_of_what_real_chats_take(tmp_path: Path) -> None:
     for name, (kind, config) in MEASURED.items():
         write_model(kind, tmp_path / name, **config)

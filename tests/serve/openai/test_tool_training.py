@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 import gptsmith
 
 from ...workflows.conftest import SMALL, write_text
@@ -18,6 +20,7 @@ QUESTION = {"role": "user", "content": "A nail?"}
 CALL = {"type": "function", "function": {"name": "forge", "arguments": '{"thing": "nail"}'}}
 
 
+@pytest.mark.story
 def test_a_model_tuned_on_calls_returns_them(tmp_path: Path) -> None:
     text = write_text(tmp_path / "smiths", 1)
     settings = [*SMALL, "model.context_length=640", "train.batch_size=1", "train.num_steps=2"]

@@ -41,6 +41,7 @@ def drop(seen: StudioPage, path: Path) -> None:
         client.send("Input.dispatchDragEvent", {"type": kind, "x": 600, "y": 400, "data": data})
 
 
+@pytest.mark.story
 def test_a_folder_is_dropped_seen_and_mended(studio: Opened, browser: Any, tmp_path: Path) -> None:
     seen = StudioPage(browser, studio, "data")
     page = seen.page

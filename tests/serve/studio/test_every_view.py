@@ -102,6 +102,7 @@ class Walk(StudioPage):
         assert self.page.evaluate(FOCUSED).strip() == action
 
 
+@pytest.mark.story
 def test_every_view_is_for_everybody(full: Opened, browser: Any) -> None:
     seen = Walk(browser, full)
     page = seen.page
