@@ -29,7 +29,7 @@ MAX_WAIT_S = 1800.0
 """How long a checkpoint may take to be uploaded."""
 
 
-class ElsewhereRun(Run):
+class FollowedRun(Run):
     """The files of a run that is trained for a store on another host.
 
     Attributes:
@@ -102,7 +102,7 @@ def followed_run(said: dict[str, Any]) -> Run:
             f"parallel.shard has each process write its part of {folder}, which this host does not see: set "
             "GPTSMITH_CACHE to a folder on a disk that all hosts see, or leave parallel.shard out"
         )
-    return ElsewhereRun(target, store)
+    return FollowedRun(target, store)
 
 
 def same_checkpoint(run: Run, find: Callable[[], Checkpoint | None], processes: Processes) -> Checkpoint | None:
@@ -120,7 +120,7 @@ def same_checkpoint(run: Run, find: Callable[[], Checkpoint | None], processes: 
     if step_and_manifest is None:
         return None
     step, manifest = step_and_manifest
-    if isinstance(run, ElsewhereRun):
+    if isinstance(run, FollowedRun):
         return run.fetched(step, manifest)
     return Checkpoint(run.checkpoints / f"step-{step:09d}", step)
 

@@ -25,7 +25,7 @@ from gptsmith.base.errors import UserError
 from gptsmith.run import mirror
 from gptsmith.run.checkpoint import CHECKPOINTS, MANIFEST, list_checkpoints
 from gptsmith.run.folder import Run
-from gptsmith.run.followed import ElsewhereRun, described, figures_of, followed_run
+from gptsmith.run.followed import FollowedRun, described, figures_of, followed_run
 from gptsmith.run.remote import from_store
 from gptsmith.store.lock import LostLockError, StoreLock
 from gptsmith.store.objects import Store, StoreError
@@ -116,7 +116,7 @@ def test_a_host_that_does_not_see_its_folder_follows_it(
     assert figures_of(url) is None
     elsewhere(monkeypatch, tmp_path)
     followed = followed_run(said | {"run": "/nowhere"})
-    assert isinstance(followed, ElsewhereRun)
+    assert isinstance(followed, FollowedRun)
     assert followed.place == url
     assert followed.tokenizer().encode("smith")
     manifest = Store(url).read(f"{CHECKPOINTS}/step-000000010/{MANIFEST}").decode()
