@@ -155,7 +155,7 @@ def test_two_answers_side_by_side_until_one_is_chosen(talked: Opened, browser: A
     with slowed(engines["chat"].engine), slowed(engines["adapted"].engine):
         seen.say("5: a nail?")
         for number in range(2):
-            expect(columns.nth(number).locator(".words")).not_to_be_empty()
+            expect(columns.nth(number).locator(".answer")).not_to_have_text("")
             expect(seen.button("Stop A" if number == 0 else "Stop B")).to_be_visible()
         seen.button("Stop A").click()
         expect(columns.nth(0)).to_contain_text("Stopped.")
