@@ -124,6 +124,28 @@ def sharded_from(model: GPT, device: torch.device, dtype: torch.dtype, group_siz
     return made
 
 
+@torch.no_grad()
+def unsharded(model: GPT) -> GPT:
+    """A whole model with the weights that a sharded one has now, on every process, which its passes make wait for no
+    other. Blocks that compute in bfloat16 are in it. A model that is not sharded is returned as it is. All processes
+    must call this.
+    """
+    if not is_sharded(model):
+        return model
+    reshard(model)
+    whole, tensors = meta_model(model.config), {}
+    for name, parameter in model.named_parameters():
+        is_short = model.compute_dtype == torch.bfloat16 and name.startswith("blocks.")
+        tensors[name] = full_tensor(
+            parameter.to(torch.bfloat16) if is_short and parameter.is_floating_point() else parameter
+        )
+    whole.load_state_dict(tensors, strict=False, assign=True)
+    if whole.config.tie_embeddings:  # of the two names of one tensor, one is enough
+        whole.head.tie(whole.embedding.weight)
+    whole.compute_dtype = model.compute_dtype
+    return whole.requires_grad_(False)
+
+
 def put(parameter: Tensor, whole: Tensor) -> None:
     """Gives a parameter the values of a whole tensor, of which a sharded one keeps its part."""
     part = part_of(parameter)

@@ -117,6 +117,7 @@ def prepare_job(
     locate = str if paths is None else paths.located
     request = FinetuneRequest.parse(table["request"], "request").located(locate)
     sources = ExampleSources.of(table, request)
+    choices = sources.choices
     train_table = table.get("train", {})
     private = PrivateSettings.parse(train_table.get("private", {}), "train.private")
     if private.is_on:
@@ -141,10 +142,10 @@ def prepare_job(
     text = sources.text(base.run.folder) if shape == TEXT else None
     if private.is_on:
         require_unread(request.base, request.sources, None if text is None else text.corpus)
-    encoder = Encoder(base.tokenizer, template, model.config.context_length, sources.choices.learns_thoughts)
-    key = _cache_key(base, template, splits, sources.choices, model)
+    encoder = Encoder(base.tokenizer, template, model.config.context_length, choices.learns_thoughts)
+    key = _cache_key(base, template, splits, choices, model)
     dataset = objective.dataset(
-        DatasetInputs(model, encoder, splits, text, sources.seed, sources.choices.skip_bad, key, reward, locate)
+        DatasetInputs(model, encoder, splits, text, sources.seed, choices.skip_bad, key, reward, locate, is_shared)
     )
     if private.is_on:
         dataset = units_of(dataset, private.max_unit_tokens)

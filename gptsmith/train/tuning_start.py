@@ -103,11 +103,6 @@ def shared(job: FinetuningJob, given: Mapping[str, Any], processes: Processes) -
     settings = job.settings
     if job.is_private:
         raise UserError("--private trains in one process: leave torchrun out")
-    if is_sharded(job, processes) and job.dataset.evaluates_by_sampling:
-        raise UserError(
-            f"{settings.train.objective.kind} has the model write while it is trained, which a sharded one cannot: "
-            "leave parallel.shard out"
-        )
     if "batch_size" not in given:
         size = math.ceil(settings.train.batch_size / processes.world_size) * processes.world_size
         settings = FinetuneSettings.parse(merged(settings.plain(), {"train": {"batch_size": size}}))

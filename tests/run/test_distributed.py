@@ -17,7 +17,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.model.presets import preset
 from gptsmith.run import distributed
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes, init_process_group
-from gptsmith.run.sharding import full_tensor, is_sharded, local_tensor, part_of, put, reshard, shard_like
+from gptsmith.run.sharding import full_tensor, is_sharded, local_tensor, part_of, put, reshard, shard_like, unsharded
 from gptsmith.run.torchrun import agreed_name
 from gptsmith.run.train_state import TrainState
 from gptsmith.train import step
@@ -204,3 +204,4 @@ def test_plain_tensors_are_not_sharded() -> None:
     put(tensor, torch.zeros(2, 3))
     assert not tensor.any()
     reshard(model)
+    assert unsharded(model) is model

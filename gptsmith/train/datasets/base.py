@@ -45,6 +45,8 @@ class DatasetInputs:
     """The reward of completions, instead of the one that the objective names."""
     locate: Callable[[str], str] = str
     """A path that the objective names, as it can be opened now."""
+    is_shared: bool = False
+    """Whether the model stays as it is, because shards that are made of it are trained in its place."""
 
 
 @dataclass(frozen=True)

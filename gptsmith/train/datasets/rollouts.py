@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import abstractmethod
 from collections import Counter
@@ -23,12 +22,14 @@ from gptsmith.generate.api import generate, generate_batch
 from gptsmith.generate.sampling import SamplingSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
+from gptsmith.run.sharding import unsharded
 from gptsmith.text.chat_template import Encoded
 from gptsmith.text.tool_calls import answer_text
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import SAMPLE_TOKENS, Dataset, DatasetInputs, PreviewedExample, Reward, Score
 from gptsmith.train.datasets.encoded import EncodedSamples, encode_splits
 from gptsmith.train.datasets.encoding import Encoding
+from gptsmith.train.datasets.reference import ReferenceModel
 from gptsmith.train.datasets.rows import epoch_order
 from gptsmith.train.objectives import ObjectiveSettings
 from gptsmith.train.samples import Sample, padded
@@ -134,7 +135,7 @@ class RolloutDataset(Dataset):
         if not self.train:
             raise UserError(f"none of the {len(self.splits.train):,} examples can be learnt from")
         self.reward = reward
-        self.reference = copy.deepcopy(inputs.model).eval().requires_grad_(False)
+        self.reference = ReferenceModel(inputs) if objective.kl_coef else None
         self.seen: Counter[str] = Counter()
         """Groups and completions since the last figures, and how many of them taught nothing."""
         self.has_rewarded = False
@@ -160,10 +161,11 @@ class RolloutDataset(Dataset):
         processes: Processes = SINGLE_PROCESS,
     ) -> list[Batch]:
         samples = range(first_sample, first_sample + num_samples)
-        return [
-            self._batch(model, self.groups(model, samples[start : start + micro_batch_size]))
-            for start in range(0, num_samples, micro_batch_size)
-        ]
+        starts = range(0, num_samples, micro_batch_size)
+        writer = unsharded(model)  # processes write for different times
+        micro_batches = [self.groups(writer, samples[start : start + micro_batch_size]) for start in starts]
+        del writer
+        return [self._batch(model, groups) for groups in micro_batches]
 
     @property
     def longest_sample(self) -> int:
@@ -224,10 +226,8 @@ class RolloutDataset(Dataset):
         of_reference = None
         with torch.no_grad():
             rows, old = model.token_log_likelihoods(model.hidden(input_ids), targets)
-            if self.objective.kl_coef:
-                reference = self.reference.to(model.device)
-                reference.compute_dtype = model.compute_dtype
-                _, of_reference = reference.token_log_likelihoods(reference.hidden(input_ids), targets)
+            if self.reference is not None:
+                of_reference = self.reference.token_log_likelihoods(model, input_ids, targets)
         advantages = [advantage for group in groups for advantage in group.advantages]
         of_rows = torch.tensor(advantages, dtype=old.dtype, device=old.device)
         return RolloutBatch(
@@ -316,7 +316,7 @@ class RolloutDataset(Dataset):
         return {"test_reward": self._mean_reward(model, self.test), "num_test_examples": len(self.test)}
 
     def _mean_reward(self, model: GPT, prompts: Sequence[Prompt], processes: Processes = SINGLE_PROCESS) -> float:
-        prompts = prompts[processes.rank :: processes.world_size]
+        model, prompts = unsharded(model), prompts[processes.rank :: processes.world_size]
         completions = self._completions(model, [prompt.ids for prompt in prompts], [0] * len(prompts), temperature=0.0)
         rewards = self._rewards([prompt.example for prompt in prompts], completions)
         known = [reward for reward in rewards if not math.isnan(reward)]
