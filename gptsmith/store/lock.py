@@ -173,8 +173,9 @@ class StoreLock:
             last = numbers[-1] if numbers else 0
             if numbers:
                 self._require_free(last)
-            if not self.store.create(_name(last + 1), self.owner.content()):
-                continue  # somebody was faster, who is heard of now
+            created = self.store.create(_name(last + 1), self.owner.content())
+            if not created and ((owner := self._owner_of(last + 1)) is None or owner.token != self.owner.token):
+                continue  # somebody was faster; not this process, to which the store's first answer was lost
             self.number = last + 1
             if max(self.numbers(), default=0) != self.number:  # of those that were faster, the last one cleared away
                 self.store.delete(_name(self.number))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,21 +9,30 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gptsmith.base.errors import MissingExtraError, UserError, one_line, shown
+from gptsmith.base.errors import UserError, one_line, shown
 from gptsmith.base.leftovers import temporary_path
+from gptsmith.store.schemes import OTHER_NAMES, SCHEMES, chain
 
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
-REQUIREMENTS = {"s3": "gptsmith[store]", "gs": "gcsfs", "memory": "fsspec"}
-"""The stores that are known, by the scheme of their URLs, and what to install for each."""
-OPTIONS: dict[str, dict[str, Any]] = {
-    "s3": {"max_concurrency": 2, "config_kwargs": {"connect_timeout": 10, "retries": {"max_attempts": 3}}}
-}
-TALKATIVE = ("botocore", "aiobotocore")
-"""Libraries that log where credentials were found, each time."""
 NUM_TRIES = 5
 """How often an object is created of which the store says that another request for it is under way."""
-CREDENTIALS = "check the access key and secret (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or ~/.aws) and what they allow"
-CONNECTION = "check the network and the endpoint (AWS_ENDPOINT_URL), and try again"
+
+WITHOUT_CREDENTIALS = {
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "CredentialRetrievalError",
+    "DefaultCredentialsError",
+}
+UNANSWERED = {
+    "ConnectionError",
+    "TimeoutError",
+    "ConnectionClosedError",
+    "HTTPClientError",
+    "FSTimeoutError",
+    "ClientConnectionError",
+    "TransportError",
+}
+"""Errors of the stores' libraries, which are not imported here, by their names."""
 
 
 class StoreError(UserError):
@@ -57,9 +65,9 @@ class Store:
         self.url = str(url).rstrip("/")
         match = SCHEME.match(str(url))
         self.scheme = match[1].lower() if match else ""
-        if self.scheme not in REQUIREMENTS:
-            known = ", ".join(f"{scheme}://" for scheme in REQUIREMENTS)
-            raise StoreError(f"{shown(str(url))} is in no store that is known: give a URL of {known}")
+        if self.scheme not in SCHEMES:
+            raise StoreError(_refusal(str(url), self.scheme))
+        self._kind = SCHEMES[self.scheme]
         self._root = self.url[len(self.scheme) + 3 :].strip("/")
         if not self._root:
             raise StoreError(f"{self.url}// names no bucket: write {self.scheme}://BUCKET/NAME")
@@ -100,7 +108,7 @@ class Store:
                 except FileExistsError:
                     return False
                 except OSError as error:
-                    code = _code(error)
+                    code = self._kind.code(error)
                     if code in ("PreconditionFailed", "412"):
                         return False
                     if code not in ("ConditionalRequestConflict", "409") or last:
@@ -115,12 +123,13 @@ class Store:
         """
         with self._errors(under):
             try:
-                found = self._files.find(self._path(under))
+                found = [str(path) for path in self._files.find(self._path(under))]
             except FileNotFoundError as error:
-                if _code(error) == "NoSuchBucket":
+                if self._is_without_bucket(error):
                     raise
                 return []
-        return sorted(str(path).strip("/").removeprefix(self._root).strip("/") for path in found)
+        files = (path for path in found if not path.endswith("/"))  # others are the marks of empty folders
+        return sorted(path.strip("/").removeprefix(self._root).strip("/") for path in files)
 
     def folders(self) -> list[str]:
         """The names of the folders that the URL holds itself, sorted.
@@ -132,10 +141,11 @@ class Store:
             try:
                 found = self._files.ls(self._root, detail=True)
             except FileNotFoundError as error:
-                if _code(error) == "NoSuchBucket":
+                if self._is_without_bucket(error):
                     raise
                 return []
-        return sorted(str(one["name"]).rstrip("/").rsplit("/", 1)[-1] for one in found if one["type"] == "directory")
+        paths = {str(one["name"]).strip("/") for one in found if one["type"] == "directory"} - {self._root}
+        return sorted(path.rsplit("/", 1)[-1] for path in paths)
 
     def delete(self, name: str) -> None:
         """Deletes an object, if it is there.
@@ -191,17 +201,16 @@ class Store:
 
     @cached_property
     def _files(self) -> Any:
-        """The file system of fsspec: a new one, because a cached one keeps its endpoint and its listings."""
-        import fsspec
+        """The file system of fsspec."""
+        return self._kind.open()
 
-        try:
-            cls = fsspec.get_filesystem_class(self.scheme)
-        except ImportError:
-            raise MissingExtraError(f"{self.scheme}://", REQUIREMENTS[self.scheme]) from None
-        for name in TALKATIVE:
-            logging.getLogger(name).setLevel(logging.WARNING)
-        options = OPTIONS.get(self.scheme, {})
-        return cls(**options, skip_instance_cache=True, use_listings_cache=False)
+    def _is_without_bucket(self, error: Exception) -> bool:
+        missing = isinstance(error, FileNotFoundError)
+        return missing and self._kind.is_without_bucket(self._files, self._bucket, error)
+
+    @property
+    def _bucket(self) -> str:
+        return self._root.split("/", 1)[0]
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}".rstrip("/")
@@ -217,39 +226,31 @@ class Store:
             raise self._error(f"{self.url}/{name}".rstrip("/"), error) from None
 
     def _error(self, url: str, error: Exception) -> StoreError:
-        code, kinds = _code(error), {cls.__name__ for one in _chain(error) for cls in type(one).__mro__}
-        bucket = self._root.split("/", 1)[0]
-        if code == "NoSuchBucket":
-            return NoObjectError(f"{url}: there is no bucket {bucket}: make it, or check its name")
+        code, kinds = self._kind.code(error), {cls.__name__ for one in chain(error) for cls in type(one).__mro__}
+        if self._is_without_bucket(error):
+            return NoObjectError(f"{url}: there is no bucket {self._bucket}: make it, or check its name")
         if isinstance(error, FileNotFoundError):
             return NoObjectError(f"{url}: there is no such object")
-        if kinds & {
-            "NoCredentialsError",
-            "PartialCredentialsError",
-            "DefaultCredentialsError",
-            "CredentialRetrievalError",
-        }:
-            return StoreError(f"{url}: there are no credentials for the store: {CREDENTIALS}")
+        if kinds & WITHOUT_CREDENTIALS:
+            why = one_line(error, 120)
+            return StoreError(f"{url}: there are no credentials for the store ({why}): {self._kind.credentials}")
         if isinstance(error, PermissionError) or code in ("401", "403"):
-            return StoreError(f"{url}: the store refuses ({one_line(error)}): {CREDENTIALS}")
-        if kinds & {"ConnectionError", "TimeoutError", "ConnectionClosedError", "HTTPClientError", "FSTimeoutError"}:
-            return StoreError(f"{url}: the store does not answer ({one_line(error)}): {CONNECTION}")
+            return StoreError(f"{url}: the store refuses ({one_line(error)}): {self._kind.credentials}")
+        if kinds & UNANSWERED:
+            return StoreError(f"{url}: the store does not answer ({one_line(error)}): {self._kind.connection}")
         return StoreError(f"{url}: the store fails ({type(error).__name__}: {one_line(error)}): try again later")
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those that it was made of."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _code(error: BaseException) -> str:
-    """The code of a store's answer, such as `NoSuchBucket`, or its HTTP status; nothing if there was none."""
-    for one in _chain(error):
-        response = getattr(one, "response", None)
-        if isinstance(response, dict) and isinstance(response.get("Error"), dict):
-            return str(response["Error"].get("Code", ""))
-        if isinstance(code := getattr(one, "code", None), int | str):
-            return str(code)
-    return ""
+def _refusal(url: str, scheme: str) -> str:
+    """The error of a URL that is in no store that is known."""
+    known = " or ".join(f"{name}://" for name in SCHEMES if name != "memory")
+    if scheme in ("http", "https"):
+        return (
+            f"{shown(url)} is on the web, where nothing is read or written: download it first and give its path, or "
+            f"give a URL of {known}"
+        )
+    if scheme in ("file", "local"):
+        return f"{shown(url)} is a path here: write it without {scheme}://"
+    if scheme in OTHER_NAMES:
+        return f"{shown(url)} is in no store that is known: write {OTHER_NAMES[scheme]}://"
+    return f"{shown(url)} is in no store that is known: give a URL of {known}"

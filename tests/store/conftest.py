@@ -1,4 +1,4 @@
-"""Stores to test with: in memory, and of a server that speaks S3."""
+"""Stores to test with: in memory, and of servers that speak as S3 and as Google do."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from gptsmith.store.objects import Store
+from tests.google_store import BUCKET, GoogleServer, google_server
 from tests.object_store import s3_server
 
 
@@ -17,7 +18,29 @@ def bucket() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["memory", "s3"])
-def store(request: pytest.FixtureRequest, bucket: str) -> Store:
+@pytest.fixture(scope="module")
+def google() -> Iterator[GoogleServer]:
+    with pytest.MonkeyPatch.context() as patch, google_server(patch) as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "s3", "gs"])
+def store(request: pytest.FixtureRequest) -> Store:
+    return new_store(request)
+
+
+@pytest.fixture(params=["s3", "gs"])
+def served(request: pytest.FixtureRequest) -> Store:
+    """A store of a server."""
+    return new_store(request)
+
+
+def new_store(request: pytest.FixtureRequest) -> Store:
+    """An empty store of the scheme that a test gets as its parameter."""
     name = uuid.uuid4().hex
-    return Store(f"{bucket}/{name}" if request.param == "s3" else f"memory://{name}/runs")
+    if request.param == "s3":
+        return Store(f"{request.getfixturevalue('bucket')}/{name}")
+    if request.param == "gs":
+        request.getfixturevalue("google")
+        return Store(f"gs://{BUCKET}/{name}")
+    return Store(f"memory://{name}/runs")

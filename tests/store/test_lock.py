@@ -57,18 +57,27 @@ def test_nobody_waits_for_ever_for_one_that_lives() -> None:
         pass
 
 
-def test_of_many_at_once_one_gets_it(bucket: str) -> None:
-    store = Store(f"{bucket}/{uuid.uuid4().hex}")
-
+def test_of_many_at_once_one_gets_it(served: Store) -> None:
     def take(_: int) -> bool:
         try:
-            StoreLock(Store(store.url)).acquire()
+            StoreLock(Store(served.url)).acquire()
         except LockedError:
             return False
         return True
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(take, range(8))) == 1
+
+
+def test_a_lock_that_the_store_made_without_saying_so_is_held(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer was lost, and the library's second request found the object."""
+    create = Store.create
+    monkeypatch.setattr(Store, "create", lambda *arguments: create(*arguments) and False)
+    lock = StoreLock(store)
+    assert lock.acquire() == 0
+    lock.require()
+    with pytest.raises(LockedError):
+        StoreLock(store).acquire()
 
 
 def test_who_was_not_heard_of_for_long_is_followed_and_writes_nothing_more(store: Store) -> None:
