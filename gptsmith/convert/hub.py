@@ -19,7 +19,7 @@ from gptsmith.base.files import lies_below, read_table, readable_bytes, sha256_o
 from gptsmith.base.leftovers import remove
 from gptsmith.convert.hub_gguf import choose, default_note, gguf_models
 from gptsmith.data.cache import MANIFEST, mark_used, only_builder
-from gptsmith.store.objects import is_remote
+from gptsmith.store.objects import Store, is_remote
 
 PREFIX = "hf:"
 """Before the name of a model on the Hub, wherever a model is named."""
@@ -54,10 +54,11 @@ def require_out(model: str | Path, out: object) -> None:
 
     Raises:
         ConversionError: none is.
+        StoreError: the model is at a URL of no store that is known.
     """
     if out is None and (str(model).startswith(PREFIX) or is_remote(model)):
-        where = "in a store" if is_remote(model) else "on the Hub"
-        raise ConversionError(f"{model} is {where}, so nothing can be put beside it: name a folder with --out")
+        place = f"{Store(model).url} is in a store" if is_remote(model) else f"{model} is on the Hub"
+        raise ConversionError(f"{place}, so nothing can be put beside it: name a folder with --out")
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from pathlib import Path
 from gptsmith.base.errors import DataError, UserError
 from gptsmith.data.files import extension_of, seekable
 from gptsmith.data.packages import names_in
-from gptsmith.data.prepared_files import is_prepared
+from gptsmith.data.prepared_files import is_prepared, require_prepared
 from gptsmith.data.readers import KINDS, Reader, SourceFile
 from gptsmith.data.signatures import BY_EXTENSION, kind_of_binary
+from gptsmith.store.objects import is_remote
 
 HEAD_BYTES = 4096
 
@@ -88,6 +89,8 @@ def discover(sources: Iterable[str | Path]) -> Found:
 def _texts(sources: Iterable[str | Path]) -> Iterator[str | Path]:
     """Sources, none of which is a prepared text."""
     for source in sources:
+        if is_remote(source):
+            require_prepared(str(source))
         if is_prepared(source):
             raise DataError(f"{source} is a prepared text, which pretrain and plan take: name the text itself here")
         yield source

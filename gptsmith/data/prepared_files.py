@@ -76,6 +76,32 @@ def holds_prepared(path: str | Path) -> bool:
     return True
 
 
+def require_prepared(url: str) -> None:
+    """Checks that what lies at a URL is a folder that `gptsmith prepare` wrote.
+
+    Raises:
+        DataError: it is something else, or there is nothing.
+        StoreError: the store cannot be reached, or is none that is known.
+    """
+    store = Store(url)
+    if not holds_prepared(url):
+        raise _not_prepared(store, url)
+
+
+def _not_prepared(store: Store, place: str) -> DataError:
+    """The error of a URL at which no prepared text lies."""
+    if store.is_empty():
+        return DataError(
+            f"{place} holds no prepared text ({PREPARED} is missing): check the spelling, or prepare it "
+            f"({shell_command('prepare', 'TEXT', '--out', place)})"
+        )
+    again = shell_command("prepare", "FOLDER", "--out", f"{store.scheme}://BUCKET/NAME")
+    return DataError(
+        f"{place} holds no prepared text ({PREPARED} is missing), and no other text is read at a URL: copy it to a "
+        f"folder here and name that, or put it into the store prepared ({again})"
+    )
+
+
 class PreparedFiles:
     """The files of a prepared folder by name.
 
@@ -174,10 +200,7 @@ class PreparedFiles:
         try:
             content = store.read(PREPARED)
         except NoObjectError:
-            raise DataError(
-                f"{self.place} holds no prepared text ({PREPARED} is missing): check the spelling, or prepare it "
-                f"({shell_command('prepare', 'TEXT', '--out', self.place)})"
-            ) from None
+            raise _not_prepared(store, self.place) from None
         mirror = private_folder(default_cache() / FOLDERS["prepared"] / hashlib.sha256(content).hexdigest()[:32])
         path = mirror / PREPARED
         write_atomically(path, content)  # several processes read it at the same time

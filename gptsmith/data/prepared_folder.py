@@ -19,9 +19,10 @@ from gptsmith.base.layers import paths as paths_of
 from gptsmith.data.cache import MANIFEST
 from gptsmith.data.corpus import Corpus
 from gptsmith.data.corpus_build import DOCUMENT, TABLE_FILE, TEXT_FILE, FileRecord
-from gptsmith.data.prepared_files import PreparedFiles, is_prepared
+from gptsmith.data.prepared_files import PreparedFiles, is_prepared, require_prepared
 from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream
+from gptsmith.store.objects import is_remote
 from gptsmith.text.load import load_tokenizer
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.text.tokenizers import TokenizerSettings
@@ -47,6 +48,8 @@ def prepared_folder(sources: Sequence[str | Path]) -> PreparedFolder | None:
     """
     found = [source for source in sources if is_prepared(source)]
     if found and len(sources) > 1:
+        if is_remote(found[0]):
+            require_prepared(str(found[0]))
         raise DataError(f"{found[0]} is a prepared text, and is trained on alone: leave the other sources out")
     return PreparedFolder(found[0]) if found else None
 

@@ -129,7 +129,17 @@ class Store:
                     raise
                 return []
         files = (path for path in found if not path.endswith("/"))  # others are the marks of empty folders
-        return sorted(path.strip("/").removeprefix(self._root).strip("/") for path in files)
+        names = (path.strip("/").removeprefix(self._root).strip("/") for path in files)
+        return sorted(name for name in names if name)
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing at the URL, and nothing below it.
+
+        Raises:
+            StoreError: the store cannot be opened.
+        """
+        with self._errors(""):
+            return not self._files.exists(self._root)
 
     def folders(self) -> list[str]:
         """The names of the folders that the URL holds itself, sorted.

@@ -12,7 +12,7 @@ from gptsmith.convert.load import load
 from gptsmith.convert.open import open_model
 from gptsmith.privacy.audit import audit_run as audited
 from gptsmith.privacy.page import audit_page
-from gptsmith.store.objects import is_remote
+from gptsmith.store.objects import Store, is_remote
 from gptsmith.train.report import report
 from gptsmith.train.report_by_heart import AUDIT
 from gptsmith.workflows.audit_find import audit_find
@@ -44,7 +44,8 @@ def audit_run(request: AuditRequest) -> dict[str, Any]:
     """
     (run,) = request.sources
     if is_remote(run) and not request.find:
-        raise ConfigurationError(f"{run} is in a store, and an audit is kept in a run's folder here: copy it first")
+        place = Store(run).url
+        raise ConfigurationError(f"{place} is in a store, and audit takes folders and files here: copy it here first")
     of_texts = {f"--{name.replace('_', '-')}": getattr(request, name) for name in OF_TEXTS}
     if request.find:
         refuse("--find", {**of_texts, "--minutes": request.minutes})
