@@ -12,6 +12,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.run.distributed import SINGLE_PROCESS, Processes
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import Dataset
+from gptsmith.train.datasets.beside import beside
 from gptsmith.train.datasets.wrapped import WrappedDataset
 
 
@@ -30,7 +31,7 @@ class DistillationDataset(WrappedDataset):
 
     def __init__(self, data: Dataset, teacher: GPT) -> None:
         super().__init__(data)
-        self.teacher = teacher.eval()
+        self.teacher = teacher.eval().requires_grad_(False)
 
     @torch.no_grad()
     def batches(
@@ -41,7 +42,7 @@ class DistillationDataset(WrappedDataset):
         micro_batch_size: int,
         processes: Processes = SINGLE_PROCESS,
     ) -> list[Batch]:
-        self.teacher.to(model.device)
+        self.teacher = beside(self.teacher, model)  # of one in shards, what is in no block stays gathered: its head is
         found: list[Batch] = []
         for batch in self.data.batches(model, first_sample, num_samples, micro_batch_size, processes):
             states = self.teacher.hidden(batch.input_ids, segments=batch.segments)[batch.targets != IGNORED]

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from gptsmith.model.gpt import GPT
 from gptsmith.model.transform import initialize_from
-from gptsmith.run.sharding import is_sharded, reshard, shard_number, sharded_from
+from gptsmith.run.sharding import reshard
 from gptsmith.train.datasets.base import DatasetInputs
+from gptsmith.train.datasets.beside import beside
 
 
 class ReferenceModel:
-    """The model before training, kept as the trained one is: on its device, in its dtype, and in shards if that is."""
+    """The model before training, beside the one that is trained."""
 
     def __init__(self, inputs: DatasetInputs) -> None:
         before = inputs.model
@@ -30,18 +31,7 @@ class ReferenceModel:
     def token_log_likelihoods(self, trained: GPT, input_ids: Tensor, targets: Tensor) -> Tensor:
         """ln p(target) of each of `targets` (B, T) that is not -100, row by row, for the tokens (B, T) before them. If
         the trained model is sharded, all processes must call this."""
-        model = self._beside(trained)
-        _, log_likelihoods = model.token_log_likelihoods(model.hidden(input_ids), targets)
-        reshard(model)
+        self.model = beside(self.model, trained)
+        _, log_likelihoods = self.model.token_log_likelihoods(self.model.hidden(input_ids), targets)
+        reshard(self.model)
         return log_likelihoods
-
-    def _beside(self, trained: GPT) -> GPT:
-        if is_sharded(trained) and not is_sharded(self.model):
-            reshard(trained)
-            self.model = sharded_from(self.model, trained.device, trained.dtype, shard_number(trained)[1])
-        elif not is_sharded(trained):
-            self.model.to(trained.device)
-            if trained.dtype == torch.float64:
-                self.model.double()
-            self.model.compute_dtype = trained.compute_dtype
-        return self.model

@@ -10,7 +10,8 @@ from pydantic import Field
 from torch.nn import functional
 
 from gptsmith.base.errors import ConfigurationError
-from gptsmith.convert.load import load
+from gptsmith.convert.load import Loaded, load
+from gptsmith.convert.open import open_model
 from gptsmith.data.example_splits import ExampleSplits
 from gptsmith.data.shapes import TEXT
 from gptsmith.data.windows import IGNORED
@@ -19,7 +20,6 @@ from gptsmith.model.kernels.cross_entropy import head_logits
 from gptsmith.train.batch import Batch
 from gptsmith.train.datasets.base import DatasetInputs
 from gptsmith.train.datasets.distillation import DistillationBatch, DistillationDataset
-from gptsmith.train.encoder import Encoder
 from gptsmith.train.objectives import ObjectiveSettings, Term
 from gptsmith.train.objectives.next_token import NextTokenSettings
 from gptsmith.train.objectives.sft import SftSettings
@@ -45,17 +45,16 @@ class DistillationSettings(ObjectiveSettings):
 
     def dataset(self, inputs: DatasetInputs) -> DistillationDataset:
         source = NextTokenSettings() if inputs.text is not None else SftSettings()
-        return DistillationDataset(
-            source.dataset(inputs), self._teacher(inputs.locate(self.teacher), inputs.encoder, inputs.model)
-        )
+        return DistillationDataset(source.dataset(inputs), self._teacher(inputs))
 
-    def _teacher(self, folder: str, encoder: Encoder, student: GPT) -> GPT:
-        """The teacher.
+    def _teacher(self, inputs: DatasetInputs) -> GPT:
+        """The teacher; mapped into memory from its files, if shards will be made of it.
 
         Raises:
             ConfigurationError: it does not read what the student reads.
         """
-        teacher = load(folder, device="cpu")
+        encoder, opened = inputs.encoder, open_model(inputs.locate(self.teacher))
+        teacher = Loaded(opened, opened.model("cpu")) if inputs.is_shared else load(opened, device="cpu")
         if teacher.tokenizer.fingerprint != encoder.tokenizer.fingerprint:
             raise ConfigurationError(
                 f"{self.teacher} has another tokenizer than the student: distil between runs that share one "
@@ -66,7 +65,7 @@ class DistillationSettings(ObjectiveSettings):
                 f"{self.teacher} has a context of {teacher.config.context_length} tokens and the student one of "
                 f"{encoder.context_length}: set model.context_length to that of the teacher"
             )
-        teacher.model.compute_dtype = student.compute_dtype
+        teacher.model.compute_dtype = inputs.model.compute_dtype
         return teacher.model
 
     def counts(self, batch: Batch) -> dict[str, int]:
