@@ -11,7 +11,7 @@ import pytest
 from gptsmith.generate.native import targets
 from gptsmith.generate.native import vectors as v
 from gptsmith.generate.native.compiling import OPTIONS
-from gptsmith.generate.native.integer_products import group_products, store_inputs
+from gptsmith.generate.native.integer_products import INPUT_BYTES, SUMS, group_products, store_inputs
 
 NEEDS = {"vnni 512": "avx512vnni", "vnni 256": "avxvnni", "words 512": "avx512bw", "words 256": "avx2", "plain": ""}
 FORMS: list[tuple[int, int | None]] = [(8, None), (8, 0), (8, 1), (5, None), (4, None)]
@@ -32,21 +32,27 @@ def test_sums_are_exact(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if NEEDS[way] not in ("", *targets.FEATURES):
         pytest.skip(f"this processor has no {NEEDS[way]}")
     monkeypatch.setattr(targets, "INSTRUCTIONS", way)
-    eight, first, second, five, four = (group_products(bits, half) for bits, half in FORMS)
+    eight, first, second, five, four = (group_products(bits, 2, half) for bits, half in FORMS)
 
-    def compute(number: int, start: int, weights: int, fifths: int, floats: int, inputs: int, out: int) -> None:
-        store_inputs(inputs, v.load(floats), v.load(floats + 64))
-        whole = numpy.int32(start)
+    def compute(number: int, zero: int, weights: int, fifths: int, floats: int, inputs: int, out: int) -> None:
+        for row in range(2):
+            place, x = inputs + row * INPUT_BYTES, floats + row * 128
+            store_inputs(place, v.load(x), v.load(x + 64))
+            v.store_integer(place + SUMS, v.sum_of_nearest(v.load(x)))
+            v.store_integer(place + SUMS + 4, v.sum_of_nearest(v.load(x + 64)))
+        places = (inputs, inputs + INPUT_BYTES)
         if number == 0:
-            v.store(out, eight(whole, weights, fifths, inputs))
+            sums = eight(weights, fifths, zero, places)
         elif number == 1:
-            v.store(out, first(whole, weights, fifths, inputs))
+            sums = first(weights, fifths, zero, places)
         elif number == 2:
-            v.store(out, second(whole, weights + 256, fifths, inputs))
+            sums = second(weights + 256, fifths, zero, places)
         elif number == 3:
-            v.store(out, five(whole, weights, fifths, inputs))
+            sums = five(weights, fifths, zero, places)
         else:
-            v.store(out, four(whole, weights, fifths, inputs))
+            sums = four(weights, fifths, zero, places)
+        v.store(out, sums[0])
+        v.store(out + 64, sums[1])
 
     run: Any = numba.njit(**OPTIONS)(compute)
     generator = numpy.random.default_rng(0)
@@ -57,10 +63,11 @@ def test_sums_are_exact(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
         for integers in (numpy.full((16, 32), 2**bits - 1), generator.integers(0, 2**bits, (16, 32))):
             weights, fifths = weights_of(bits, integers.astype(numpy.uint8))
             for row in rows:
-                floats, inputs = row.astype(numpy.float32), numpy.zeros(64, numpy.uint8)
-                out = numpy.zeros(16, numpy.float32)
-                run(number, -77, *(each.ctypes.data for each in (weights, fifths, floats, inputs, out)))
-                wanted = integers[:, columns] @ row[columns].astype(numpy.int64) - 77
+                both = numpy.stack([row, row[::-1]])
+                floats, inputs = both.astype(numpy.float32), numpy.zeros(2 * INPUT_BYTES, numpy.uint8)
+                out = numpy.zeros((2, 16), numpy.float32)
+                run(number, 7, *(each.ctypes.data for each in (weights, fifths, floats, inputs, out)))
+                wanted = both[:, columns].astype(numpy.int64) @ (integers[:, columns].T - 7)
                 assert (out == wanted.astype(numpy.float32)).all(), (bits, half)
 
 

@@ -24,6 +24,7 @@ from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.kv_memory import KVCacheMemory
 from gptsmith.generate.native import checking, compiling, known, products, programs, rows, step, threads
 from gptsmith.generate.native import decoder as decoders
+from gptsmith.generate.native.integer_products import INPUT_BYTES
 from gptsmith.generate.native.packing import packed_floats, packed_groups
 from gptsmith.generate.request import OutputChunk, Request
 from gptsmith.generate.sampling import SamplingSettings
@@ -178,9 +179,8 @@ def product(matrix: Any, x: Tensor) -> Tensor:
         described[0][name] = value
     for name, tensor in matrix.tensors.items():
         described[0][name] = tensor.data_ptr()
-    bytes_ = torch.zeros(num_rows, dim // 32, 64, dtype=torch.int8)
-    scales, sums = torch.zeros(num_rows, dim // 32), torch.zeros(num_rows, dim // 32, 2, dtype=torch.int32)
-    inputs[0] = (bytes_.data_ptr(), scales.data_ptr(), sums.data_ptr(), x.data_ptr(), 4 * dim)
+    groups = torch.zeros(num_rows, dim // 32, INPUT_BYTES, dtype=torch.int8)
+    inputs[0] = (groups.data_ptr(), x.data_ptr(), 4 * dim)
     described[0]["kernel"] = products.KERNELS[matrix.fields["bits"], matrix.fields.get("group", 32)].address
     out = torch.zeros(num_rows, 16 * int(described[0]["num_tiles"]))
     multiply_by_three(described, inputs, num_rows, out.data_ptr(), 4 * out.shape[1], dim)
@@ -211,6 +211,14 @@ def test_products_of_blocks_are_as_good_as_those_of_floats(name: str) -> None:
     terms = groups.integers * groups.scale.abs()[..., None] + groups.offset.abs()[..., None]
     assert ((found[:, :40] - wanted).abs() <= 1e-5 * (x.abs() @ terms.flatten(1).T)).all()
     assert not found[:, 40:].any()
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 4, 5, 8, 9, 12, 15])
+def test_a_row_does_not_depend_on_how_many_read_the_weights_with_it(num_rows: int) -> None:
+    form, generator = FORMATS["q4_1"], torch.Generator().manual_seed(0)
+    matrix = packed_groups(form.groups(quantize_blocks(torch.randn(40, 256, generator=generator), form)))
+    x = torch.randn(num_rows, 256, generator=generator)
+    assert torch.equal(product(matrix, x), torch.cat([product(matrix, row[None]) for row in x]))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -14,8 +14,9 @@ from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.native import products, records, step
 from gptsmith.generate.native.compiling import compilation
 from gptsmith.generate.native.feeding import Feeding
+from gptsmith.generate.native.integer_products import INPUT_BYTES
 from gptsmith.generate.native.known import require_known
-from gptsmith.generate.native.products import GROUP, INPUT_BYTES
+from gptsmith.generate.native.products import GROUP
 from gptsmith.generate.native.programs import Parts, Program, Records
 from gptsmith.generate.native.threads import COUNTERS, Threads, compile_start
 from gptsmith.generate.native.vectors import LANES
@@ -231,9 +232,7 @@ class NativeDecoder:
             is_shared = thread == self._num_threads or self._num_threads == 1
             count = most if is_shared else min(most, step.ALONE)
             tensors = {
-                "bytes": torch.zeros(count, widest // GROUP, INPUT_BYTES, dtype=torch.int8),
-                "scales": torch.zeros(count, widest // GROUP),
-                "sums": torch.zeros(count, widest // GROUP, 2, dtype=torch.int32),
+                "groups": torch.zeros(count, widest // GROUP, INPUT_BYTES, dtype=torch.int8),
                 "floats": torch.zeros(count, widest),
             }
             addresses = {name: self._parts.kept(tensor) for name, tensor in tensors.items()}

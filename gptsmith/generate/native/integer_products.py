@@ -1,13 +1,15 @@
 """Products of integer weights (bytes without sign) and inputs (15 bits and a sign), by a processor's instructions.
 
-A group of inputs takes 64 bytes: where bytes are multiplied (VNNI), 32 low ones and then 32 high ones, which stand for
-256 high + low, both with sign; elsewhere 32 words of 16 bits. Sums are exact in any case, so that all processors have
-the same.
+A group of inputs takes 80 bytes. The first 64 are the inputs: where bytes are multiplied (VNNI), 32 low ones and then
+32 high ones, which stand for 256 high + low, both with sign; elsewhere 32 words of 16 bits. Then come their scale,
+their sum times the scale (float32), and the sums of their halves (int32). Sums are exact in any case, so that all
+processors have the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 from typing import Any
 
 from llvmlite import ir
@@ -29,9 +31,14 @@ from gptsmith.generate.native.vectors import (
     loaded,
     operation,
     repeated,
+    several,
     whole_numbers,
 )
 
+INPUT_BYTES = 80
+"""The bytes of a group of inputs."""
+SCALE, OFFSET, SUMS = 64, 68, 72
+"""Where in them the scale, the scaled sum and the sums of the halves are."""
 WORDS = ir.VectorType(ir.IntType(16), 4 * LANES)
 PAIRS = ir.VectorType(I32, 2 * LANES)
 
@@ -54,23 +61,35 @@ def store_inputs(builder: Any, address: Any, first: Any, second: Any) -> Any:
             _store(builder, builder.trunc(whole, ir.VectorType(ir.IntType(16), LANES)), address, 2 * LANES * half)
 
 
-def group_products(bits: int, half: int | None = None) -> Any:
-    """The operation (start, weights, fifths, inputs) that gives 16 rows' sums of products in a group of 32
-    columns, each with `start`, an integer.
+def group_products(bits: int, num_rows: int, half: int | None = None) -> Any:
+    """The operation (weights, fifths, zero, inputs) that gives, for each of so many rows of inputs, 16 sums of
+    products in a group of 32 columns, of weights less `zero`.
 
     Args:
         half: 0 or 1, for one of the two halves of a group alone.
     """
     first, count = (0, 8) if half is None else (4 * half, 4)
 
-    @operation(Floats, types.int32, Address, Address, Address)
-    def group(builder: Any, start: Any, weights: Any, fifths: Any, inputs: Any) -> Any:
-        sums = (_ByteSums if multiplies_bytes() else _WordSums)(builder, start, inputs)
+    @operation(several(Floats, num_rows), Address, Address, types.int64, several(Address, num_rows))
+    def group(builder: Any, weights: Any, fifths: Any, zero: Any, inputs: Any) -> Any:
+        rows = [builder.extract_value(inputs, number) for number in range(num_rows)]
+        all_sums = [_sums(builder, row, builder.trunc(zero, I32), half) for row in rows]
         for quad, values in _quads(builder, bits, count, weights, fifths):
-            sums.add(values, first + quad)
-        return builder.sitofp(sums.total(), F32S)
+            for sums in all_sums:
+                sums.add(values, first + quad)
+        return [builder.sitofp(sums.total(), F32S) for sums in all_sums]
 
     return group
+
+
+def _sums(builder: Any, inputs: Any, zero: Any, half: int | None) -> _ByteSums | _WordSums:
+    """The sums of a row of inputs, which begin with what the weights' zero takes from them."""
+    parts = [
+        loaded(builder, builder.add(inputs, I64(SUMS + 4 * part)), I32)
+        for part in ((0, 1) if half is None else (half,))
+    ]
+    start = builder.neg(builder.mul(zero, reduce(builder.add, parts)))
+    return (_ByteSums if multiplies_bytes() else _WordSums)(builder, start, inputs)
 
 
 def _quads(builder: Any, bits: int, count: int, weights: Any, fifths: Any) -> Iterator[tuple[int, Any]]:

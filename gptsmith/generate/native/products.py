@@ -7,6 +7,7 @@ on the rows beside it nor on the number of threads.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numba
@@ -14,15 +15,17 @@ import numpy
 from llvmlite import ir
 from numba import types
 
+from gptsmith.generate.native import row_blocks
 from gptsmith.generate.native import vectors as v
 from gptsmith.generate.native.compiling import Kernel, compiled, inlined, intrinsic
-from gptsmith.generate.native.integer_products import group_products, store_inputs
-from gptsmith.generate.native.vectors import LANES
+from gptsmith.generate.native.float_products import dense_tiles
+from gptsmith.generate.native.integer_products import INPUT_BYTES, OFFSET, SCALE, SUMS, group_products, store_inputs
+from gptsmith.generate.native.rows import row_of
 
 GROUP = 32
 INPUT_MAX = 127 * 256 + 127
-INPUT_BYTES = 2 * GROUP
-"""The bytes of a group of inputs."""
+MANY, FEW = 8, 4
+"""The rows of inputs that read weights together, and those that do where no more are left."""
 
 MATRIX = numpy.dtype(
     [
@@ -44,43 +47,27 @@ MATRIX = numpy.dtype(
         )
     ]
 )
-INPUTS = numpy.dtype([(name, numpy.int64) for name in ("bytes", "scales", "sums", "floats", "stride")])
-"""Addresses of rows of inputs: quantized bytes; a scale (float32) a group and a sum (int32) for each half of it; the
-floats themselves, and the bytes from one row of them to the next."""
+INPUTS = numpy.dtype([(name, numpy.int64) for name in ("groups", "floats", "stride")])
+"""Addresses of rows of inputs: quantized groups, and the floats themselves, with the bytes from one row of them to the
+next."""
 
 
 @compiled
 def quantize(row: int, inputs: Any, floats: int, num_columns: int) -> None:
     """Quantizes a row of inputs, float32 at an address, a multiple of 32 long."""
     num_groups = num_columns // GROUP
-    bytes_ = inputs.bytes + row * num_groups * INPUT_BYTES
-    scales = inputs.scales + row * num_groups * 4
-    sums = inputs.sums + row * num_groups * 8
     for group in range(num_groups):
+        place = inputs.groups + (row * num_groups + group) * INPUT_BYTES
         first, second = v.load(floats + group * 128), v.load(floats + group * 128 + 64)
         size = max(v.largest(v.larger(v.absolute(first), v.absolute(second))), numpy.float32(1e-30))
-        share = v.floats(numpy.float32(INPUT_MAX) / size)
+        share, scale = v.floats(numpy.float32(INPUT_MAX) / size), size / numpy.float32(INPUT_MAX)
         first, second = first * share, second * share
-        store_inputs(bytes_ + group * INPUT_BYTES, first, second)
-        v.store_float(scales + group * 4, size / numpy.float32(INPUT_MAX))
-        v.store_integer(sums + group * 8, v.sum_of_nearest(first))
-        v.store_integer(sums + group * 8 + 4, v.sum_of_nearest(second))
-
-
-@inlined
-def row_of(rows: int, row: int) -> int:
-    """The row of inputs that a row of outputs is made of: itself if `rows`, the address of such numbers, is 0."""
-    return row if rows == 0 else v.load_address(rows + row * 8)
-
-
-@inlined
-def finish(matrix: Any, tile: int, sums: Any, out: int) -> None:
-    """Writes a tile's sums, scaled and with their bias."""
-    if matrix.row_scales != 0:
-        sums = sums * v.load(matrix.row_scales + tile * 64)
-    if matrix.bias != 0:
-        sums = sums + v.load(matrix.bias + tile * 64)
-    v.store(out + tile * 64, sums)
+        store_inputs(place, first, second)
+        sum_of_first, sum_of_second = v.sum_of_nearest(first), v.sum_of_nearest(second)
+        v.store_float(place + SCALE, scale)
+        v.store_float(place + OFFSET, scale * numpy.float32(sum_of_first + sum_of_second))
+        v.store_integer(place + SUMS, sum_of_first)
+        v.store_integer(place + SUMS + 4, sum_of_second)
 
 
 @inlined
@@ -90,148 +77,118 @@ def lanes(address: int, number: int, size: int) -> Any:
 
 
 @inlined
-def scaled(matrix: Any, at: int, products: Any, scale: Any, sum_: Any, sums: Any) -> Any:
-    """Sums with a group's products added, scaled: `at` counts the groups of all tiles."""
-    factor = v.floats(scale)
-    if matrix.scales != 0:
-        factor = factor * lanes(matrix.scales, at, matrix.scale_bytes)
-    sums = v.multiply_add(products, factor, sums)
-    if matrix.minimums != 0:
-        offset = v.floats(numpy.float32(scale * numpy.float32(sum_)))
-        sums = v.multiply_add(lanes(matrix.minimums, at, matrix.scale_bytes), offset, sums)
-    return sums
+def scales_of(matrix: Any, at: int) -> Any:
+    """The scales of a group of a tile's rows: `at` counts the groups of all tiles."""
+    return v.floats(numpy.float32(1)) if matrix.scales == 0 else lanes(matrix.scales, at, matrix.scale_bytes)
 
 
-def _added(bits: int) -> Any:
-    """The function that adds 32 columns to sums; `at` counts them over all tiles, `place` over all rows of inputs."""
-    group, tile_bytes = group_products(bits), 512 if bits == 8 else 256
+def _added(bits: int, num_rows: int) -> Any:
+    """The function that adds the products of 32 columns to the sums of so many rows of inputs at `places`."""
+    group, tile_bytes = group_products(bits, num_rows), 512 if bits == 8 else 256
+    scaled, raised = row_blocks.scaled(num_rows), row_blocks.raised(num_rows)
 
     @inlined
-    def added(matrix: Any, at: int, inputs: Any, place: int, sums: Any) -> Any:
-        scale, bytes_ = v.load_float(inputs.scales + place * 4), inputs.bytes + place * INPUT_BYTES
-        both = v.load_integer(inputs.sums + place * 8) + v.load_integer(inputs.sums + place * 8 + 4)
-        start = numpy.int32(-matrix.zero * both)
-        products = group(start, matrix.weights + at * tile_bytes, matrix.fifths + at * 64, bytes_)
-        return scaled(matrix, at, products, scale, both, sums)
+    def added(matrix: Any, at: int, places: Any, sums: Any) -> Any:
+        scales = scales_of(matrix, at)  # before the products: LLVM would load inputs twice as dearly before a branch
+        products = group(matrix.weights + at * tile_bytes, matrix.fifths + at * 64, matrix.zero, places)
+        sums = scaled(products, scales, places, sums)
+        if matrix.minimums != 0:
+            sums = raised(lanes(matrix.minimums, at, matrix.scale_bytes), places, sums)
+        return sums
 
     return added
 
 
-def _added_in_halves() -> Any:
+def _added_in_halves(num_rows: int) -> Any:
     """The same for 8 bits in groups of 16 columns."""
-    group_of_first, group_of_second = group_products(8, half=0), group_products(8, half=1)
+    group_of_first, group_of_second = (group_products(8, num_rows, half) for half in (0, 1))
+    scaled = row_blocks.scaled(num_rows)
+    raised_by_first, raised_by_second = (row_blocks.raised(num_rows, half) for half in (0, 1))
 
     @inlined
-    def added(matrix: Any, at: int, inputs: Any, place: int, sums: Any) -> Any:
-        scale, bytes_ = v.load_float(inputs.scales + place * 4), inputs.bytes + place * INPUT_BYTES
-        first, second = v.load_integer(inputs.sums + place * 8), v.load_integer(inputs.sums + place * 8 + 4)
-        weights = matrix.weights + at * 512
-        products = group_of_first(numpy.int32(-matrix.zero * first), weights, 0, bytes_)
-        sums = scaled(matrix, 2 * at, products, scale, first, sums)
-        products = group_of_second(numpy.int32(-matrix.zero * second), weights + 256, 0, bytes_)
-        return scaled(matrix, 2 * at + 1, products, scale, second, sums)
+    def added(matrix: Any, at: int, places: Any, sums: Any) -> Any:
+        weights, scales = matrix.weights + at * 512, scales_of(matrix, 2 * at)
+        products = group_of_first(weights, 0, matrix.zero, places)
+        sums = scaled(products, scales, places, sums)
+        if matrix.minimums != 0:
+            sums = raised_by_first(lanes(matrix.minimums, 2 * at, matrix.scale_bytes), places, sums)
+        scales = scales_of(matrix, 2 * at + 1)
+        products = group_of_second(weights + 256, 0, matrix.zero, places)
+        sums = scaled(products, scales, places, sums)
+        if matrix.minimums != 0:
+            sums = raised_by_second(lanes(matrix.minimums, 2 * at + 1, matrix.scale_bytes), places, sums)
+        return sums
 
     return added
 
 
-def _quantized(added: Any) -> Any:
-    """The function that multiplies tiles of quantized weights with rows, of which four read the weights together."""
+def _addresses(num_rows: int) -> Any:
+    """The function that gives the addresses of so many rows, of which those after the last one are the last one."""
+
+    @inlined
+    def of_one(start: int, stride: int, rows: int, row: int, last: int) -> tuple[int, ...]:
+        return (start + row_of(rows, min(row, last - 1)) * stride,)
+
+    if num_rows == 1:
+        return of_one
+    of_half, half = _addresses(num_rows // 2), num_rows // 2
+
+    @inlined
+    def of_all(start: int, stride: int, rows: int, row: int, last: int) -> tuple[int, ...]:
+        first: tuple[int, ...] = of_half(start, stride, rows, row, last)
+        second: tuple[int, ...] = of_half(start, stride, rows, row + half, last)
+        return first + second
+
+    return of_all
+
+
+def _tile(make_added: Any, num_rows: int) -> Any:
+    """The function that multiplies a tile of quantized weights with so many rows, which read the weights together."""
+    added, addresses = make_added(num_rows), _addresses(num_rows)
+    zeros, moved, store = row_blocks.zeros(num_rows), row_blocks.moved(num_rows), row_blocks.store(num_rows)
+
+    @compiled
+    def tile_products(
+        matrix: Any, tile: int, inputs: Any, rows: int, row: int, last: int, out: int, stride: int
+    ) -> None:
+        num_groups = matrix.num_columns // GROUP
+        places, sums = addresses(inputs.groups, num_groups * INPUT_BYTES, rows, row, last), zeros()
+        for number in range(num_groups):
+            sums = added(matrix, tile * num_groups + number, moved(places, number * INPUT_BYTES), sums)
+        scales, bias = v.floats(numpy.float32(1)), v.floats(numpy.float32(0))
+        if matrix.row_scales != 0:
+            scales = v.load(matrix.row_scales + tile * 64)
+        if matrix.bias != 0:
+            bias = v.load(matrix.bias + tile * 64)
+        store(addresses(out + tile * 64, stride, 0, row, last), sums, scales, bias)
+
+    return tile_products
+
+
+def _quantized(make_added: Any) -> Any:
+    """The function that multiplies tiles of quantized weights with rows: as many at a time as there are registers for.
+    Where a few are left, the last one is multiplied more than once."""
+    many, few, one = (_tile(make_added, num_rows) for num_rows in (MANY, FEW, 1))
 
     @compiled
     def tiles(
         matrix: Any, inputs: Any, rows: int, first: int, last: int, out: int, stride: int, begin: int, end: int
     ) -> None:
-        num_groups, fours = matrix.num_columns // GROUP, first + (last - first) // 4 * 4
         for tile in range(begin, end):
-            for row in range(first, fours, 4):
-                at_a, at_b = row_of(rows, row) * num_groups, row_of(rows, row + 1) * num_groups
-                at_c, at_d = row_of(rows, row + 2) * num_groups, row_of(rows, row + 3) * num_groups
-                a = b = c = d = v.floats(numpy.float32(0))
-                for number in range(num_groups):
-                    at = tile * num_groups + number
-                    a = added(matrix, at, inputs, at_a + number, a)
-                    b = added(matrix, at, inputs, at_b + number, b)
-                    c = added(matrix, at, inputs, at_c + number, c)
-                    d = added(matrix, at, inputs, at_d + number, d)
-                finish(matrix, tile, a, out + row * stride)
-                finish(matrix, tile, b, out + (row + 1) * stride)
-                finish(matrix, tile, c, out + (row + 2) * stride)
-                finish(matrix, tile, d, out + (row + 3) * stride)
-            for row in range(fours, last):
-                place, sums = row_of(rows, row) * num_groups, v.floats(numpy.float32(0))
-                for number in range(num_groups):
-                    sums = added(matrix, tile * num_groups + number, inputs, place + number, sums)
-                finish(matrix, tile, sums, out + row * stride)
+            row = first
+            while last - row > FEW:
+                many(matrix, tile, inputs, rows, row, last, out, stride)
+                row += MANY
+            if last - row > 1:
+                few(matrix, tile, inputs, rows, row, last, out, stride)
+            elif last - row == 1:
+                one(matrix, tile, inputs, rows, row, last, out, stride)
 
     return tiles
 
 
-@compiled
-def _dense(matrix: Any, tile: int, inputs: Any, row: int, out: int) -> None:
-    """The products of a tile's rows of float32 or bfloat16 with one row of inputs."""
-    num_columns, floats = matrix.num_columns, inputs.floats + row * inputs.stride
-    size = matrix.bits // 8
-    for four in range(0, LANES, 4):
-        weights = matrix.weights + (tile * LANES + four) * num_columns * size
-        a = b = c = d = v.floats(numpy.float32(0))
-        step = num_columns * size
-        for column in range(0, num_columns, LANES):
-            x, at = v.load(floats + column * 4), weights + column * size
-            if size == 4:
-                a, b = v.multiply_add(v.load(at), x, a), v.multiply_add(v.load(at + step), x, b)
-                c, d = v.multiply_add(v.load(at + 2 * step), x, c), v.multiply_add(v.load(at + 3 * step), x, d)
-            else:
-                a = v.multiply_add(v.load_bfloat16(at), x, a)
-                b = v.multiply_add(v.load_bfloat16(at + step), x, b)
-                c = v.multiply_add(v.load_bfloat16(at + 2 * step), x, c)
-                d = v.multiply_add(v.load_bfloat16(at + 3 * step), x, d)
-        place = out + tile * 64 + four * 4
-        v.store_float(place, v.total(a))
-        v.store_float(place + 4, v.total(b))
-        v.store_float(place + 8, v.total(c))
-        v.store_float(place + 12, v.total(d))
-    finish(matrix, tile, v.load(out + tile * 64), out)
-
-
-@compiled
-def _dense4(matrix: Any, tile: int, inputs: Any, rows: int, row: int, out: int, stride: int) -> None:
-    """The same with four rows of inputs, for which weights are read once."""
-    num_columns, size = matrix.num_columns, matrix.bits // 8
-    first = inputs.floats + row_of(rows, row) * inputs.stride
-    second = inputs.floats + row_of(rows, row + 1) * inputs.stride
-    third = inputs.floats + row_of(rows, row + 2) * inputs.stride
-    fourth = inputs.floats + row_of(rows, row + 3) * inputs.stride
-    for lane in range(LANES):
-        weights = matrix.weights + (tile * LANES + lane) * num_columns * size
-        a = b = c = d = v.floats(numpy.float32(0))
-        for column in range(0, num_columns, LANES):
-            x, at = column * 4, weights + column * size
-            weight = v.load(at) if size == 4 else v.load_bfloat16(at)
-            a, b = v.multiply_add(weight, v.load(first + x), a), v.multiply_add(weight, v.load(second + x), b)
-            c, d = v.multiply_add(weight, v.load(third + x), c), v.multiply_add(weight, v.load(fourth + x), d)
-        place = out + tile * 64 + lane * 4
-        v.store_float(place, v.total(a))
-        v.store_float(place + stride, v.total(b))
-        v.store_float(place + 2 * stride, v.total(c))
-        v.store_float(place + 3 * stride, v.total(d))
-    for place in range(out, out + 4 * stride, stride):
-        finish(matrix, tile, v.load(place + tile * 64), place)
-
-
-@compiled
-def _dense_tiles(
-    matrix: Any, inputs: Any, rows: int, first: int, last: int, out: int, stride: int, begin: int, end: int
-) -> None:
-    fours = first + (last - first) // 4 * 4
-    for tile in range(begin, end):
-        for row in range(first, fours, 4):
-            _dense4(matrix, tile, inputs, rows, row, out + row * stride, stride)
-        for row in range(fours, last):
-            _dense(matrix, tile, inputs, row_of(rows, row), out + row * stride)
-
-
-_tiles8, _tiles8_of_16 = _quantized(_added(8)), _quantized(_added_in_halves())
-_tiles5, _tiles4 = _quantized(_added(5)), _quantized(_added(4))
+_tiles8, _tiles8_of_16 = _quantized(partial(_added, 8)), _quantized(_added_in_halves)
+_tiles5, _tiles4 = _quantized(partial(_added, 5)), _quantized(partial(_added, 4))
 
 
 # One function for each form of weights: those that a model does not have are not compiled.
@@ -262,7 +219,7 @@ def _multiply_4(
 def _multiply_floats(
     matrix: Any, inputs: Any, rows: int, first: int, last: int, out: int, stride: int, begin: int, end: int
 ) -> None:
-    _dense_tiles(matrix, inputs, rows, first, last, out, stride, begin, end)
+    dense_tiles(matrix, inputs, rows, first, last, out, stride, begin, end)
 
 
 _SIGNATURE = types.void(numba.from_dtype(MATRIX), numba.from_dtype(INPUTS), *[types.int64] * 7)

@@ -7,9 +7,15 @@ from typing import Any
 import numpy
 
 from gptsmith.generate.native import vectors as v
-from gptsmith.generate.native.compiling import compiled
+from gptsmith.generate.native.compiling import compiled, inlined
 
 SILU, GELU_TANH, GELU, RELU, RELU2, SILU_OAI = range(6)
+
+
+@inlined
+def row_of(rows: int, row: int) -> int:
+    """The row of inputs that a row of outputs is made of: itself if `rows`, the address of such numbers, is 0."""
+    return row if rows == 0 else v.load_address(rows + row * 8)
 
 
 @compiled

@@ -37,6 +37,12 @@ Floats = _Vector("Floats")
 Address, Nothing = types.int64, types.void
 
 
+def several(type_: Any, count: int) -> Any:
+    """The type of so many values of one type, a tuple."""
+    make: Any = types.UniTuple
+    return make(type_, count)
+
+
 def operation(result: Any, *arguments: Any) -> Callable[[Callable[..., Any]], Any]:
     """Makes an operation on vectors of a function (builder, *values) that writes its instructions."""
 
@@ -44,6 +50,8 @@ def operation(result: Any, *arguments: Any) -> Callable[[Callable[..., Any]], An
         def typed(typing: Any, *_: Any) -> Any:
             def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
                 made = emit(builder, *values)
+                if isinstance(result, types.UniTuple):
+                    return context.make_tuple(builder, result, made)
                 return context.get_dummy_value() if result is Nothing else made
 
             return result(*arguments), code
