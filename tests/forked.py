@@ -5,12 +5,14 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
+import re
 import runpy
 import shutil
 import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 import weakref
 from collections.abc import Mapping
@@ -41,6 +43,8 @@ class Forked:
         folder = tempfile.mkdtemp(prefix="gptsmith-test-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._out, self._err = (Path(folder) / name for name in ("out", "err"))
+        self._out.touch()
+        self._err.touch()
         work = (
             program,
             list(map(str, arguments)),
@@ -69,8 +73,27 @@ class Forked:
             raise TimeoutExpired("gptsmith", timeout)
         return code
 
+    def said(self, pattern: str, timeout: float = 120) -> re.Match[str]:
+        """Where it has written a pattern to standard output or to standard error, once it has."""
+        deadline = time.monotonic() + timeout
+        while True:
+            ended, texts = (
+                self.poll() is not None,
+                [path.read_text(encoding="utf-8") for path in (self._out, self._err)],
+            )
+            if found := next(filter(None, (re.search(pattern, text) for text in texts)), None):
+                return found
+            assert not ended, texts
+            assert time.monotonic() < deadline, texts
+            time.sleep(0.01)
+
     def send_signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Ends it, if it has not ended."""
+        if self.poll() is None:
+            self.send_signal(signal.SIGKILL)
 
     def communicate(self, timeout: float = 120) -> tuple[str, str]:
         """What it wrote to standard output and to standard error, once it has ended."""

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,7 @@ def test_imports_go_down() -> None:
     assert {path: wrong for path, wrong in found.items() if wrong} == {}
 
 
+@cache
 def import_graph(package: Path) -> dict[str, set[str]]:
     """Which module of a package imports which others of it: at any depth, also for type checkers alone."""
     modules = {

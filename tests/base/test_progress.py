@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ from gptsmith.base import progress
 from gptsmith.base.console import hushed, meter
 from gptsmith.base.files import read_json
 from gptsmith.base.progress import PROGRESS_FILE
+from tests.forked import Forked
 
 
 def test_the_outermost_work_is_told_with_the_time_that_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,18 +43,16 @@ def test_a_verb_tells_it(tmp_path: Path) -> None:
     path, text = tmp_path / "progress.json", tmp_path / "text"
     text.mkdir()
     (text / "one.txt").write_text("The old smith made nails.\n" * 200)
-    command = [sys.executable, "-m", "gptsmith", "audit", str(text), "--json"]
-    env = {**os.environ, PROGRESS_FILE: str(path), "GPTSMITH_CACHE": str(tmp_path / "cache")}
-    subprocess.run(command, env=env, check=True, capture_output=True)
+    environment = {PROGRESS_FILE: str(path), "GPTSMITH_CACHE": str(tmp_path / "cache")}
+    assert Forked("audit", text, "--json", environment=environment).wait() == 0
     assert 0 <= read_json(path)["fraction"] <= 1
 
 
 def test_a_command_that_fails_says_why_as_a_code(tmp_path: Path) -> None:
     path, text = tmp_path / "progress.json", tmp_path / "latin.txt"
     text.write_bytes("déjà vu. ".encode("latin-1") * 400)
-    command = [sys.executable, "-m", "gptsmith", "plan", str(text), "--minutes", "1", "--encoding", "utf-8"]
-    failed = subprocess.run(command, env={**os.environ, PROGRESS_FILE: str(path)}, capture_output=True, check=False)
-    assert failed.returncode == 2
+    words = ("plan", text, "--minutes", 1, "--encoding", "utf-8")
+    assert Forked(*words, environment={PROGRESS_FILE: str(path)}).wait() == 2
     problem = read_json(path)["problem"]
     assert problem["code"] == "encoding"
     assert problem["values"] == {"file": str(text), "place": 1, "encoding": "UTF-8"}

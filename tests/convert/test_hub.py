@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -23,6 +21,7 @@ from gptsmith.data.cache_contents import contents
 from gptsmith.run.folder import Run
 from tests.convert.folders import write_model
 from tests.convert.sources import form, source
+from tests.forked import Forked
 from tests.hub_server import Hub, Repository, hub_server
 
 NAME = "smith/tiny"
@@ -317,7 +316,7 @@ from gptsmith.convert.hub import fetch
 fetch({NAME!r})
 """
     # Other tests of this process may have kept Transformers from the network.
-    process = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "HF_HUB_OFFLINE": "0"})
+    process = Forked(program=program, environment={"HF_HUB_OFFLINE": "0"})
     small = set(wanted(folder)) - {LARGE}
     while process.poll() is None:
         come = {path.name for path in (tmp_path / "cache").rglob("smith--tiny/*.json")}

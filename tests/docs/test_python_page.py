@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,18 +63,3 @@ def test_the_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         exec(compile(block, f"{PAGE.name}: {block.splitlines()[0]}", "exec"), shown)
         run += 1
     assert run == text.count("```python") == 9
-
-
-def test_a_verb_and_a_package_of_one_name_are_both_there() -> None:
-    code = (
-        "import gptsmith, inspect\n"
-        "import gptsmith.generate.sampling as sampling\n"
-        "assert gptsmith.generate.sampling is sampling\n"
-        "import gptsmith.serve.server, gptsmith.evaluate.statistics, gptsmith.compress.difference\n"
-        "for name in ('serve', 'evaluate', 'compress', 'generate'):\n"
-        "    verb = getattr(gptsmith, name)\n"
-        "    assert inspect.isfunction(verb) and verb.__name__ == name and 'Args:' in verb.__doc__, verb\n"
-        "    assert [*inspect.signature(verb).parameters][0] in ('run', 'runs'), verb\n"
-        "assert gptsmith.serve.server.GracefulServer\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -77,12 +77,16 @@ def test_it_is_short_and_needs_only_torch() -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--gpt2"]])
-def test_it_runs_as_a_script(options: list[str], tmp_path: Path) -> None:
+def test_it_runs_as_a_script(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = tmp_path / "smiths.txt"
     text.write_text("The old smith forges a nail of iron.\n" * 60, encoding="utf-8")
-    command = [sys.executable, FILE, text, "--steps", "20", "--batch-size", "4", "--max-tokens", "20", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    losses = [float(line.rpartition(" ")[2]) for line in done.stdout.splitlines() if line.startswith("step ")]
+    words = [str(FILE), str(text), "--steps", "20", "--batch-size", "4", "--max-tokens", "20", *options]
+    monkeypatch.setattr(sys, "argv", words)
+    runpy.run_path(words[0], run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    losses = [float(line.rpartition(" ")[2]) for line in lines if line.startswith("step ")]
     assert len(losses) == 10
     assert losses[-1] < losses[0]
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -19,6 +17,7 @@ from openai import OpenAI
 from gptsmith import cli
 from gptsmith.serve.server import bound_socket
 
+from ..forked import Forked
 from ..workflows.conftest import Outcome
 
 
@@ -42,26 +41,23 @@ def test_a_process_serves_until_it_is_told_to_end(runs: Path, tmp_path: Path) ->
     keys = tmp_path / "keys"
     keys.write_text(f"{key}\n", encoding="ascii")
     keys.chmod(0o600)
-    command = [sys.executable, "-m", "gptsmith", "serve", str(runs / "base"), f"talk={runs / 'chat'}"]
-    command += ["--port", "0", "--device", "cpu", "--api-key-file", str(keys), "--drain-s", "20"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}) as process:
-        assert process.stderr
-        try:
-            line = process.stderr.readline()
-            found = re.search(r"serving base, talk on (http://127\.0\.0\.1:\d+)/", line)
-            assert found, line
-            with OpenAI(base_url=f"{found[1]}/v1", api_key=key) as client:
-                assert [model.id for model in client.models.list()] == ["base", "talk"]
-                stream = client.completions.create(model="base", prompt="The", max_tokens=40, stream=True)
-                first = next(iter(stream))
-                process.send_signal(signal.SIGTERM)
-                rest = list(stream)
-            assert first.choices[0].text
-            assert rest[-1].choices[0].finish_reason in ("length", "stop")
-            assert process.wait(30) == 0
-            log = process.stderr.read()
-        finally:
-            process.kill()
+    command = ["serve", runs / "base", f"talk={runs / 'chat'}", "--port", 0, "--device", "cpu"]
+    command += ["--api-key-file", keys, "--drain-s", 20]
+    process = Forked(*command, environment={"COLUMNS": "200"})
+    try:
+        found = process.said(r"serving base, talk on (http://127\.0\.0\.1:\d+)/")
+        with OpenAI(base_url=f"{found[1]}/v1", api_key=key) as client:
+            assert [model.id for model in client.models.list()] == ["base", "talk"]
+            stream = client.completions.create(model="base", prompt="The", max_tokens=40, stream=True)
+            first = next(iter(stream))
+            process.send_signal(signal.SIGTERM)
+            rest = list(stream)
+        assert first.choices[0].text
+        assert rest[-1].choices[0].finish_reason in ("length", "stop")
+        _, log = process.communicate(30)
+        assert process.poll() == 0
+    finally:
+        process.kill()
     assert "POST /v1/completions 200" in log
     assert key not in log
     with pytest.raises(OSError):
@@ -69,29 +65,16 @@ def test_a_process_serves_until_it_is_told_to_end(runs: Path, tmp_path: Path) ->
 
 
 def test_ctrl_c_is_acknowledged_and_json_says_where_it_serves(runs: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "gptsmith",
-        "serve",
-        str(runs / "base"),
-        "--port",
-        "0",
-        "--device",
-        "cpu",
-        "--json",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        try:
-            said = json.loads(process.stdout.readline())
-            assert said["models"] == ["base"]
-            assert urllib.request.urlopen(f"{said['address']}/health").status == 200
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=30)
-        finally:
-            process.kill()
-    assert (process.returncode, out) == (130, "")
+    process = Forked("serve", runs / "base", "--port", 0, "--device", "cpu", "--json")
+    try:
+        said = json.loads(process.said(r"\{.*\}\n")[0])
+        assert said["models"] == ["base"]
+        assert urllib.request.urlopen(f"{said['address']}/health").status == 200
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(30)
+    finally:
+        process.kill()
+    assert (process.poll(), len(out.splitlines())) == (130, 1)
     assert "stopping: requests that run have 30 s to end; press again to stop at once" in err
     assert "Traceback" not in err
 
@@ -140,21 +123,22 @@ def test_a_free_port_is_found() -> None:
 
 def test_a_template_that_does_not_end_does_not_keep_the_server_from_ending(runs: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, time; from gptsmith.text.chat_template import ChatTemplate; from gptsmith import cli\n"
+        "import time; from gptsmith.text.chat_template import ChatTemplate; from gptsmith import cli\n"
         "def loop(*_, **__):\n    while True: time.sleep(0.01)\n"
-        "ChatTemplate.render = loop; sys.argv[0] = 'gptsmith'; cli.main()"
+        "ChatTemplate.render = loop; cli.main()"
     )
-    command = [sys.executable, "-c", code, "serve", str(runs / "chat"), "--port", "0", "--device", "cpu"]
-    command += ["--drain-s", "0.1"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}) as process:
-        assert process.stderr
-        found = re.search(r":(\d+)/", process.stderr.readline())
-        assert found
+    command = ["serve", runs / "chat", "--port", 0, "--device", "cpu", "--drain-s", 0.1]
+    process = Forked(*command, program=code, environment={"COLUMNS": "200"})
+    try:
+        found = process.said(r":(\d+)/")
         body = b'{"model":"chat","messages":[{"role":"user","content":"a"}]}'
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         with socket.create_connection(("127.0.0.1", int(found[1]))) as asking:
             asking.sendall(head.encode() + body)
             assert urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/health").status == 200
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0
-        assert "does not end" in process.stderr.read()
+            _, err = process.communicate(30)
+        assert process.poll() == 0
+        assert "does not end" in err
+    finally:
+        process.kill()

@@ -154,16 +154,25 @@ def test_serve_runs_in_the_background_while_a_block_runs(run: Path) -> None:
         gptsmith.serve(run, host="0.0.0.0", port=0)
 
 
-def test_the_package_lists_its_names_and_explains_them_without_torch() -> None:
+def test_the_package_lists_its_names_without_torch_and_a_verb_beside_the_room_of_its_name() -> None:
     program = (
-        "import gptsmith, sys\n"
+        "import gptsmith, inspect, sys\n"
         "assert set(gptsmith.__all__) <= set(dir(gptsmith))\n"
         "assert 'torch' not in sys.modules\n"
         "assert callable(gptsmith.plan) and callable(gptsmith.generate)\n"
-        "import gptsmith.generate.engine, gptsmith.serve.state\n"
-        "assert callable(gptsmith.generate) and callable(gptsmith.serve)\n"
+        "import gptsmith.generate.sampling as sampling\n"
+        "assert gptsmith.generate.sampling is sampling\n"
+        "import gptsmith.serve.server, gptsmith.evaluate.statistics, gptsmith.compress.difference\n"
+        "for name in ('serve', 'evaluate', 'compress', 'generate'):\n"
+        "    verb = getattr(gptsmith, name)\n"
+        "    assert inspect.isfunction(verb) and verb.__name__ == name and 'Args:' in verb.__doc__, verb\n"
+        "    assert [*inspect.signature(verb).parameters][0] in ('run', 'runs'), verb\n"
+        "assert gptsmith.serve.server.GracefulServer\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_names_of_the_package_are_explained() -> None:
     for name in ("pretrain", "generate", "chat", "serve", "Loaded"):
         described = pydoc.plain(pydoc.render_doc(getattr(gptsmith, name)))
         assert getattr(gptsmith, name).__doc__.split("\n")[0].split(";")[0][:40] in described
