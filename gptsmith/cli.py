@@ -25,6 +25,8 @@ PANELS = {
 VERBS = tuple(verb for verbs in PANELS.values() for verb in verbs)
 MODULES = {"import": "import_model"}
 """The modules of verbs that cannot be the name of one."""
+TOGETHER = ("pretrain", "finetune")
+"""The verbs that several processes of torchrun run together; each of the others is for one process."""
 WITHOUT_ARGUMENTS = ("studio", "runs", "watch", "cache")
 """The verbs that do something when called without arguments; the others show their help."""
 USAGE_ERROR: Any = typer.BadParameter.__base__
@@ -59,6 +61,12 @@ class Verbs(TyperGroup):
         return super().parse_args(ctx, [*named, *rest])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] in VERBS and args[0] not in TOGETHER and is_one_of_torchrun():
+            from gptsmith.base.errors import ConfigurationError
+
+            raise ConfigurationError(
+                f"{args[0]} runs in one process: leave torchrun out ({' and '.join(TOGETHER)} train in several)"
+            )
         if args and not args[0].startswith("-") and args[0] not in VERBS:
             from gptsmith.base.errors import ConfigurationError, did_you_mean
             from gptsmith.base.synonyms import ADVICE
@@ -73,6 +81,11 @@ class Verbs(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         with one_line_usage_errors():
             return super().invoke(ctx)
+
+
+def is_one_of_torchrun() -> bool:
+    """Whether torchrun has started this process and others beside it."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 @contextmanager

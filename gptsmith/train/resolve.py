@@ -15,7 +15,7 @@ from gptsmith.data.prepare import PreparedData, prepare
 from gptsmith.data.prepared_folder import prepared_folder
 from gptsmith.model.device import choose_device, choose_dtype
 from gptsmith.model.presets import preset_settings, smith_shape, usual_kv_heads
-from gptsmith.run.distributed import SINGLE_PROCESS, Processes
+from gptsmith.run.distributed import SINGLE_PROCESS, ParallelSettings, Processes
 from gptsmith.run.folder import Run, read_settings
 from gptsmith.text.tokenizers.huggingface import HuggingFaceTokenizerSettings
 from gptsmith.train.compilable import require_compilable
@@ -83,6 +83,19 @@ def given_layers(request: TrainingRequest) -> list[Layer]:
     return [*layers, *assignments(request.settings)]
 
 
+def require_shards(parallel: ParallelSettings) -> None:
+    """Checks that a new run is sharded if it is to be sharded within groups. One that is resumed may no longer be.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if parallel.shard_size is not None and not parallel.shard:
+        raise ConfigurationError(
+            f"parallel.shard_size={parallel.shard_size} is for a model in shards, and this one would be whole on every "
+            "process: set parallel.shard=true too, or leave it out"
+        )
+
+
 def resolve_settings(request: NewModelRequest, processes: Processes = SINGLE_PROCESS) -> Resolved:
     """Read the text, then choose every setting that is not given for the text and the time.
 
@@ -99,6 +112,7 @@ def resolve_settings(request: NewModelRequest, processes: Processes = SINGLE_PRO
         if getattr(early.train, name) is not None:
             raise ConfigurationError(f"train.{name} is for finetune: a new model has nothing to forget")
     processes.require_share(early.train.batch_size)
+    require_shards(early.parallel)
     processes.require_groups(early.parallel.shard_size)
     device = choose_device(early.train.device)
     dtype = choose_dtype(early.train.dtype, device)

@@ -18,7 +18,7 @@ from gptsmith.base.layers import layered
 from gptsmith.base.settings import merged
 from gptsmith.model.device import choose_device
 from gptsmith.run.checkpoint import Checkpoint
-from gptsmith.run.distributed import Processes
+from gptsmith.run.distributed import ParallelSettings, Processes
 from gptsmith.run.folder import PLAN, SETTINGS, Run
 from gptsmith.run.publish import model_name
 from gptsmith.run.writer import claimed, only_writer
@@ -30,7 +30,7 @@ from gptsmith.train.planning.memory import samples_per_pass
 from gptsmith.train.planning.recorded_plan import RecordedPlan
 from gptsmith.train.private.trainer import new_trainer
 from gptsmith.train.request import FinetuneRequest
-from gptsmith.train.resolve import given_layers
+from gptsmith.train.resolve import given_layers, require_shards
 from gptsmith.train.resume import chosen_folder, is_resumable, numbered, require_fixed_settings, require_same_data
 from gptsmith.train.run_settings import FinetuneSettings
 from gptsmith.train.trainer import Trainer
@@ -71,6 +71,7 @@ def new_tuning(
     """
     table = requested_table(request)
     given = table.get("train", {})
+    require_shards(ParallelSettings.parse(table.get("parallel", {}), "parallel"))
     processes.local_device(choose_device(given.get("device", "auto")))
     job = prepare_job(table, request.reward, num_processes=processes.world_size)
     planned = None

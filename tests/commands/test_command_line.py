@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -97,6 +98,22 @@ def test_a_wrong_command_is_one_line_and_exit_code_2(
     assert len(text.splitlines()) == 1
     assert text.startswith("gptsmith: ")
     assert line in text
+
+
+@pytest.mark.parametrize("verb", ["compress", "evaluate", "finetune"])
+def test_a_verb_for_one_process_says_so_under_torchrun(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [verb, "x", "y", "--nothing"]
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "TORCHELASTIC_RUN_ID": "none"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    code, text = shown(arguments, monkeypatch, capsys)
+    assert code == 2
+    refusal = f"{verb} runs in one process: leave torchrun out (pretrain and finetune train in several)"
+    assert text.strip() == f"gptsmith: {refusal}" if verb != "finetune" else "no such option: --nothing" in text
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")  # somebody else's variables
+    assert "no such option" in shown(arguments, monkeypatch, capsys)[1]
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,7 @@ def test_a_text_that_is_too_small(call: Callable, tmp_path: Path) -> None:
         (["--set", "model.num_layers"], ["key=value"]),
         (["--set", "train.device=cuda:9"], ["no device cuda:9", "cpu"]),
         (["--set", "train.dtype=float7"], ["no dtype float7"]),
+        (["--set", "parallel.shard_size=2"], ["parallel.shard_size=2", "set parallel.shard=true too"]),
         (["--tokens", "many"], ["'many' is not a count"]),
         (["--tokenizer", "wordpiece"], ["wordpiece", "bpe"]),
         (["--resume", "x"], ["there is no such run"]),
