@@ -136,6 +136,12 @@ def four(jobs: dict[str, Job], together: tuple[Path, Outcome], tmp_path_factory:
     return folder
 
 
+def shares(run: Path) -> list[float]:
+    """The shares that a run has logged of groups that taught nothing, which are those of all processes."""
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [step["idle_group_fraction"] for step in map(json.loads, lines) if "idle_group_fraction" in step]
+
+
 @pytest.mark.parametrize("name", [*REPLICATED, *(f"{name}-sharded" for name in SHARDED)])
 def test_two_processes_tune_as_one_does(alone: Path, together: tuple[Path, Outcome], tmp_path: Path, name: str) -> None:
     kind = name.removesuffix("-sharded")
@@ -149,6 +155,7 @@ def test_two_processes_tune_as_one_does(alone: Path, together: tuple[Path, Outco
                 assert figures[key] == (pytest.approx(value, abs=1e-12) if isinstance(value, float) else value), key
     assert said.count("step 10: validation loss") == 1
     assert_same(folder / name, alone / kind, 1e-12)
+    assert shares(folder / name) == shares(alone / kind)
     if name == "kto":  # what two wrote, one resumes
         moved = cut(folder / name, tmp_path / "moved", 5)
         gptsmith.finetune(resume=moved)

@@ -63,7 +63,7 @@ class Log(Callback):
                 seconds=state.seconds,
                 mfu=self.throughput.mfu(trainer),
                 **step.load.figures(),
-                **trainer.dataset.step_figures(),
+                **trainer.dataset.step_figures(trainer.processes),
             )
 
     def on_end(self, trainer: Trainer, figures: dict[str, Any]) -> None:

@@ -188,8 +188,12 @@ class Dataset(ABC):
     ) -> Score:
         """How well a model does on the validation data, or on about `max_tokens` of it."""
 
-    def step_figures(self) -> dict[str, float]:
-        """Figures of the samples that were read since this was last called, for the log; empty if there are none."""
+    def step_figures(self, processes: Processes = SINGLE_PROCESS) -> dict[str, float]:
+        """Figures of the samples that were read since this was last called, for the log; empty if there are none.
+
+        Args:
+            processes: those that read others of these samples; all must call.
+        """
         return {}
 
     def test_figures(self, model: GPT) -> dict[str, Any]:

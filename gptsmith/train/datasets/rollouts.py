@@ -187,16 +187,13 @@ class RolloutDataset(Dataset):
         self.seen["idle_groups"] += sum(not any(group.advantages) for group in groups)
         return groups
 
-    def step_figures(self) -> dict[str, float]:
+    def step_figures(self, processes: Processes = SINGLE_PROCESS) -> dict[str, float]:
         """The shares of groups that taught nothing, because their completions have the same reward, and of completions
         that got no reward."""
-        seen, self.seen = self.seen, Counter()
-        if not seen["groups"]:
-            return {}
-        return {
-            "idle_group_fraction": seen["idle_groups"] / seen["groups"],
-            "unrewarded_fraction": seen["unrewarded"] / seen["completions"],
-        }
+        names = ("groups", "idle_groups", "completions", "unrewarded")
+        groups, idle, completions, unrewarded = processes.all_reduce_sum([self.seen[name] for name in names])
+        self.seen.clear()
+        return {"idle_group_fraction": idle / groups, "unrewarded_fraction": unrewarded / completions} if groups else {}
 
     def _sampled(self, model: GPT, samples: Sequence[int]) -> list[Group]:
         """A group of completions of each sample's prompt, with their advantages."""
