@@ -63,11 +63,14 @@ def expected_costs(
     curvature = output_curvature(model, _some(windows, CURVATURE_TOKENS))
     num_tokens = sum(input_ids.numel() for input_ids in windows)
     costs: dict[str, dict[str, float]] = {}
+    last, left = None, torch.empty(0)  # layers that share an input come one after the other
     with meter("weighing", len(linear_layers(model))) as bar:
         for number, (place, found) in enumerate((each for some in moments for each in some.items()), 1):
             matrix = matrices.get("embedding" if model.config.tie_embeddings and place == "head" else place)
             if matrix is not None and found is not None:
-                costs[place] = _costs(matrix, curvature[place], _left_by_gptq(found) / num_tokens)
+                if found is not last:
+                    last, left = found, _left_by_gptq(found) / num_tokens
+                costs[place] = _costs(matrix, curvature[place], left)
             bar.update(number)
     if (vectors := matrices.get("embedding")) is not None:
         counts = torch.bincount(torch.cat([ids.flatten() for ids in windows]), minlength=len(vectors))

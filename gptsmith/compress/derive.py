@@ -76,12 +76,13 @@ def derive(
     material = Material(source, before)
     after = change(before, material)
     require_place(target, sum(parameter.nbytes for parameter in after.parameters()))
+    computing = dequantize(after) if after.config.linear.is_storage else after  # once, and not in each pass
     figures = {
         "run": str(target), "status": status, "made_from": str(run), "step": source.step,
-        **_size_figures(before, after), **assess(material, after), **material.findings,
+        **_size_figures(before, after), **assess(material, computing), **material.findings,
         **carried_claim(source.folder, source.result()),
     }  # fmt: skip
-    details = _details(material, after) if made_by == "compress" else None
+    details = _details(material, after, computing) if made_by == "compress" else None
     settings = _settings(source, after, figures, made_by, methods)
     contents = CheckpointContents(
         config=after.config,
@@ -139,11 +140,15 @@ def _state(source: TrainState, step: int, figures: Mapping[str, Any]) -> TrainSt
     )
 
 
-def _details(material: Material, after: GPT) -> dict[str, Any]:
-    """What a report shows besides figures: what was tried, how far heads have moved, and what both models write."""
+def _details(material: Material, after: GPT, computing: GPT) -> dict[str, Any]:
+    """What a report shows besides figures: what was tried, how far heads have moved, and what both models write.
+
+    Args:
+        computing: `after`, dense.
+    """
     layers = material.findings.get("kept_layers", range(after.config.num_layers))
     return {
         "trials": [asdict(trial) for trial in material.trials],
-        "heads": head_changes(material.original, after, layers, material.validation_windows(HEAD_TOKENS)),
+        "heads": head_changes(material.original, computing, layers, material.validation_windows(HEAD_TOKENS)),
         "samples": side_by_side(material, after),
     }

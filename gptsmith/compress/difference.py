@@ -49,6 +49,22 @@ def difference(before: GPT, after: GPT, windows: Iterable[tuple[Tensor, Tensor]]
     return Difference(largest, total / num_logits, nats / num_tokens, agreed / num_tokens, num_tokens)
 
 
+@torch.inference_mode()
+def kl_divergence(before: GPT, old: Tensor, after: GPT, new: Tensor) -> float:
+    """The mean Kullback-Leibler divergence of the probabilities of `after` from those of `before`, in nats per token.
+
+    Args:
+        old: the last hidden states (..., C) of `before`.
+        new: those of `after`, of the same text.
+    """
+    at_once = max(1, LOGITS_AT_ONCE // before.config.vocab_size)
+    nats = 0.0
+    for one, other in zip(*(torch.split(each.flatten(0, -2), at_once) for each in (old, new)), strict=True):
+        was, now = before.logits(one).log_softmax(dim=1), after.logits(other).log_softmax(dim=1)
+        nats += float((now.sub_(was).neg_().mul_(was.exp_())).sum(dtype=torch.float64))
+    return nats / old[..., 0].numel()
+
+
 def _logits(before: GPT, after: GPT, windows: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
     """The logits (N, V) of both models at the positions that count, some positions after the other."""
     at_once = max(1, LOGITS_AT_ONCE // before.config.vocab_size)

@@ -14,7 +14,7 @@ from gptsmith.compress.moments import Moments
 from gptsmith.compress.scales import searched_scales
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_formats import BlockFormat, Groups
-from gptsmith.model.kernels.block_rounding import GRIDS, pack_groups, require_fitting
+from gptsmith.model.kernels.block_rounding import GRIDS, Grid, inverse, pack_groups, require_fitting
 from gptsmith.model.linear import linear_layers
 from gptsmith.model.linear.grouped import Grouped
 
@@ -38,15 +38,30 @@ def gptq_model(model: GPT, forms: Mapping[str, str], moments: Iterable[Moments])
     made = in_forms(model, forms)
     there, tied = linear_layers(model), model.config.tie_embeddings
     with meter("rounding", len(there)) as bar:
-        for number, (place, found) in enumerate((each for some in moments for each in some.items()), 1):
-            holder = made.get_submodule("embedding" if tied and place == "head" else place)
-            if isinstance(holder, Grouped):
-                holder.weight.copy_(pack_groups(gptq(there[place].matrix(), found, holder.form), holder.form))
-            bar.update(number)
+        num_done = 0
+        for some in moments:
+            holders = {place: made.get_submodule("embedding" if tied and place == "head" else place) for place in some}
+            blocks = {place: holder for place, holder in holders.items() if isinstance(holder, Grouped)}
+            for places in _of_the_same_inputs(some, blocks):
+                form, weights = blocks[places[0]].form, [there[place].matrix() for place in places]
+                rows = pack_groups(gptq(torch.cat(weights), some[places[0]], form), form)
+                for place, part in zip(places, torch.split(rows, [len(weight) for weight in weights]), strict=True):
+                    blocks[place].weight.copy_(part)
+            bar.update(num_done := num_done + len(some))
     if isinstance(made.embedding, Grouped) and not tied:
         form = made.embedding.form
         made.embedding.weight.copy_(pack_groups(searched(model.embedding.matrix(), form), form))
     return made
+
+
+def _of_the_same_inputs(moments: Moments, blocks: Mapping[str, Grouped]) -> Iterable[list[str]]:
+    """The places that share their moments and their format: rows are rounded each for itself, so that these are rounded
+    as one matrix."""
+    places: dict[tuple[int | str, str], list[str]] = {}
+    for place, holder in blocks.items():
+        inputs = place if moments[place] is None else id(moments[place])
+        places.setdefault((inputs, holder.form.name), []).append(place)
+    return places.values()
 
 
 def searched(weight: Tensor, form: BlockFormat, importance: Tensor | None = None) -> Groups:
@@ -88,29 +103,44 @@ def gptq(weight: Tensor, moments: Tensor | None, form: BlockFormat) -> Groups:
     grid, size = GRIDS[form.name], form.group_size
     order, root = ordered_root(moments, size)
     factor = torch.linalg.solve_triangular(root, torch.eye(len(root), dtype=root.dtype).to(root), upper=True).float()
-    left = weight.float()[:, order]  # what the columns that are not rounded yet should become
+    left = weight.float().T[order]  # (in, out): what the columns that are not rounded yet should become
     integers = torch.empty(left.shape, dtype=torch.uint8, device=left.device)
     scales, offsets = [], []
     for start in range(0, len(order), size):
         group = slice(start, start + size)
-        own, columns = factor[group, group], left[:, group].contiguous()
-        scale, offset = searched_scales(columns, own.diagonal().square().reciprocal(), grid)
-        errors = torch.empty_like(columns)
-        for column in range(size):
-            wanted = columns[:, column : column + 1]
-            chosen = grid.nearest_integers(wanted, scale, offset)
-            error = (wanted - (chosen * scale + offset)) / own[column, column]
-            integers[:, start + column], errors[:, column] = chosen[:, 0].to(torch.uint8), error[:, 0]
-            columns[:, column + 1 :] -= error * own[column, column + 1 :]
-        left[:, start + size :] -= errors @ factor[group, start + size :]
+        own, columns = factor[group, group], left[group]
+        found = searched_scales(columns.T.contiguous(), own.diagonal().square().reciprocal(), grid)
+        scale, offset = (each[:, 0] for each in found)  # (out)
+        integers[group], errors = _rounded_in_turn(columns, own, scale, offset, grid)
+        left[start + size :].addmm_(factor[group, start + size :].T, errors, alpha=-1)
         scales.append(scale)
         offsets.append(offset)
     places = (order[::size] // size).argsort()
     return Groups(
-        integers[:, order.argsort()].view(len(weight), -1, size),
-        torch.cat(scales, dim=1)[:, places],
-        torch.cat(offsets, dim=1)[:, places],
+        integers[order.argsort()].T.reshape(len(weight), -1, size),
+        torch.stack(scales, dim=1)[:, places],
+        torch.stack(offsets, dim=1)[:, places],
     )
+
+
+def _rounded_in_turn(
+    columns: Tensor, factor: Tensor, scale: Tensor, offset: Tensor, grid: Grid
+) -> tuple[Tensor, Tensor]:
+    """The integers, uint8, of the columns of a group, and their errors (size, out), each divided by its place on the
+    diagonal. The columns, one in each row (size, out), make good the errors of those before.
+
+    Args:
+        factor: their part (size, size) of the Cholesky factor.
+        scale: of each output (out), and so `offset`.
+    """
+    integers, errors = torch.empty_like(columns, dtype=torch.uint8), torch.empty_like(columns)
+    steps, diagonal = inverse(scale), factor.diagonal().tolist()
+    for number, column in enumerate(columns):
+        chosen = (column - offset).mul_(steps).round_().clamp_(grid.least, grid.most)
+        integers[number] = chosen
+        errors[number] = column.sub(chosen.mul_(scale).add_(offset)).div_(diagonal[number])
+        columns[number + 1 :].addr_(factor[number, number + 1 :], errors[number], alpha=-1)
+    return integers, errors
 
 
 def ordered_root(moments: Tensor, group_size: int) -> tuple[Tensor, Tensor]:

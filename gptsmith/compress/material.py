@@ -14,13 +14,14 @@ from torch import Tensor
 
 from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
-from gptsmith.compress.difference import difference
+from gptsmith.compress.difference import kl_divergence
 from gptsmith.convert.open import OpenedModel
 from gptsmith.data.prepare import PreparedData
 from gptsmith.data.shards import TokenStream
 from gptsmith.data.windows import IGNORED, evaluation_windows
 from gptsmith.generate.own_text import own_texts
 from gptsmith.model.gpt import GPT
+from gptsmith.model.transform import dequantize
 from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.forgetting import TEXT, general_text
 from gptsmith.train.validation_text import pretraining_data, require_public, validation_of
@@ -31,7 +32,8 @@ COMPARED_TOKENS, COMPARED_CONTEXT = 8192, 1024
 CALIBRATION_TOKENS, TRIAL_TOKENS = 8192, 1024
 TRIAL_EVERY = 1 + CALIBRATION_TOKENS // TRIAL_TOKENS
 """Every so many rows of training text, one is for trials."""
-LOGITS_AT_ONCE = 1 << 24
+LOGITS_AT_ONCE, TOKENS_AT_ONCE = 1 << 24, 1024
+"""With logits and without."""
 
 
 @dataclass(frozen=True)
@@ -133,20 +135,31 @@ class Material:
         rows = self._rows
         if len(rows) > 1:  # a text of one row serves both ends
             rows = rows[torch.arange(len(rows), device=rows.device) % TRIAL_EVERY > 0]
-        return list(torch.split(rows, self._rows_at_once))
+        return list(torch.split(rows, max(1, TOKENS_AT_ONCE // rows.shape[1])))
 
+    @property
+    def _trial_rows(self) -> Tensor:
+        return self._rows[::TRIAL_EVERY]
+
+    @cached_property
+    @torch.inference_mode()
+    def _trial_states(self) -> Tensor:
+        """The last hidden states (B, T, C) of the original, which all trials are compared with."""
+        return self.original.hidden(self._trial_rows)
+
+    @torch.inference_mode()
     def try_out(self, name: str, model: GPT, *, is_chosen: bool = False) -> Trial:
         """What a smaller model costs, on training text that it was not calibrated on; kept among the trials.
 
         Raises:
             UserError: predictions are not finite.
         """
-        windows = ((ids, torch.ones_like(ids, dtype=torch.bool)) for ids in torch.split(self._rows[::TRIAL_EVERY], 1))
-        gap = difference(self.original, model, windows)
-        if not math.isfinite(gap.kl_divergence):
+        computing = dequantize(model) if model.config.linear.is_storage else model
+        cost = kl_divergence(self.original, self._trial_states, computing, computing.hidden(self._trial_rows))
+        if not math.isfinite(cost):
             raise UserError("predictions of the model are not finite on the calibration text: it cannot be compressed")
         num_bytes = sum(parameter.nbytes for parameter in model.parameters())
-        self.trials.append(Trial(name, num_bytes, gap.kl_divergence, is_chosen))
+        self.trials.append(Trial(name, num_bytes, cost, is_chosen))
         return self.trials[-1]
 
     def validation_windows(self, num_tokens: int = COMPARED_TOKENS) -> Iterator[tuple[Tensor, Tensor]]:
@@ -167,18 +180,21 @@ class Material:
             yield torch.from_numpy(input_ids).to(device), torch.from_numpy(targets != IGNORED).to(device)
 
 
-WRITTEN_TEXTS, WRITTEN_TOKENS = 64, 256
-"""Texts that are written at once, and the most tokens of each."""
+WRITTEN_TOKENS, MOST_TEXTS_EACH = 256, 8
+"""The most tokens of a text, and how many times as many texts as whole ones are written: documents may end early."""
 
 
 def own_rows(model: GPT, tokenizer: Tokenizer, num_tokens: int) -> Tensor:
     """Input ids (B, T), about so many in all, of documents that a model writes itself. They calibrate nearly as well as
-    text that it was trained on (Williams et al. 2025, "Self-calibration")."""
-    ids: list[int] = []
+    text that it was trained on (Williams et al. 2025, "Self-calibration"). No more texts are written than are used, but
+    for the last of those that end early."""
     context = min(model.config.context_length, WRITTEN_TOKENS)
-    for number in range(0, 4 * num_tokens, WRITTEN_TEXTS * context):  # documents may end early
-        ids += chain(*own_texts(model, tokenizer, num_texts=WRITTEN_TEXTS, max_tokens=context, first_seed=number))
-        if len(ids) >= num_tokens:
-            break
+    ids: list[int] = []
+    num_texts, most = 0, MOST_TEXTS_EACH * -(-num_tokens // context)
+    while len(ids) < num_tokens and num_texts < most:
+        mean_length = len(ids) / num_texts if num_texts else context
+        wanted = min(math.ceil((num_tokens - len(ids)) / mean_length), most - num_texts)
+        ids += chain(*own_texts(model, tokenizer, num_texts=wanted, max_tokens=context, first_seed=num_texts))
+        num_texts += wanted
     rows = max(1, min(len(ids), num_tokens) // context)
     return torch.tensor(ids[: rows * context], device=model.device).view(rows, -1)

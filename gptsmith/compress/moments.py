@@ -15,6 +15,8 @@ from gptsmith.model.shared_copy import shared_copy
 Moments = dict[str, Tensor | None]
 """X'X (in, in) of the inputs X of linear layers, by place; None of a layer that had none, such as an expert that no
 token was sent to. Layers that have the same input share a tensor."""
+PRODUCT_ROWS = 256
+"""A symmetric product is computed by so many rows, from the diagonal on: nearly half of it is not."""
 
 
 @torch.no_grad()
@@ -30,13 +32,31 @@ def input_moments(model: GPT, windows: Sequence[Tensor]) -> Iterator[Moments]:
         watched = shared_copy(block)
         moments = _watch_inputs(watched)
         states = [(watched(x, positions, None), positions) for x, positions in states]
+        for total in {id(each): each for each in moments.values()}.values():
+            _mirror(total)
         yield {f"blocks.{number}.{place}": moments.get(place) for place in linear_layers(block)}
-    hidden = (model.finished(x).flatten(0, 1) for x, _ in states)
-    yield {"head": torch.stack([each.T @ each for each in hidden]).sum(dim=0)}
+    total = states[0][0].new_zeros(2 * [model.config.embed_dim])
+    for x, _ in states:
+        _add_product(total, model.finished(x).flatten(0, 1))
+    _mirror(total)
+    yield {"head": total}
+
+
+def _add_product(total: Tensor, rows: Tensor) -> None:
+    """Adds X'X of some rows X (N, in) to a sum (in, in), but for a part below the diagonal: `_mirror` completes it."""
+    for start in range(0, len(total), PRODUCT_ROWS):
+        some = rows[:, start : start + PRODUCT_ROWS]
+        total[start : start + PRODUCT_ROWS, start:].addmm_(some.T, rows[:, start:])
+
+
+def _mirror(total: Tensor) -> None:
+    """Completes a symmetric matrix, whose upper half is there."""
+    total.triu_().add_(total.triu(1).T)
 
 
 def _watch_inputs(block: nn.Module) -> dict[str, Tensor]:
-    """The moments (in, in) of the inputs that the block's linear layers get from now on: there once they get some."""
+    """The moments (in, in) of the inputs that the block's linear layers get from now on, their upper half: there once
+    they get some."""
     moments: dict[str, Tensor] = {}
     fed_by: dict[str, str] = {}
     """The first layer with the same input."""
@@ -48,8 +68,9 @@ def _watch_inputs(block: nn.Module) -> dict[str, Tensor]:
             moments[place] = moments[last[1]]
             return
         last, fed_by[place] = (x, place), place
-        rows = x.flatten(0, -2)
-        moments[place] = torch.addmm(moments[place], rows.T, rows) if place in moments else rows.T @ rows
+        if place not in moments:
+            moments[place] = x.new_zeros(x.shape[-1], x.shape[-1])
+        _add_product(moments[place], x.flatten(0, -2))
 
     for place, layer in linear_layers(block).items():
         layer.register_forward_pre_hook(lambda _, given, place=place: watch(place, given[0]))

@@ -11,7 +11,7 @@ STEPS = 9
 """Candidates on each side of the scale that just holds the largest weight, a tenth of an integer apart."""
 RANGES = 21
 """Candidates for the range of a group with a minimum, from half an integer less than the whole to one more."""
-GROUPS_AT_ONCE = 1 << 13
+GROUPS_AT_ONCE = 1 << 12
 """So many stay in a processor's cache."""
 
 

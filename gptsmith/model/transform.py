@@ -193,6 +193,8 @@ def _load_matrices(made: GPT, model: GPT) -> None:
     made.embedding.load_dense_weight(model.embedding.matrix())
     there = linear_layers(model)
     for place, own in linear_layers(made).items():
+        if getattr(own, "weight", None) is made.embedding.weight:
+            continue  # a tied head
         try:
             own.load_dense_weight(there[place].matrix())
         except UserError as error:

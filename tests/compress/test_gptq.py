@@ -11,12 +11,14 @@ from torch import Tensor
 from torch.nn import Module
 
 from gptsmith.base.errors import UserError
-from gptsmith.compress.gptq import gptq, gptq_model, searched
+from gptsmith.compress import moments as compress_moments
+from gptsmith.compress.gptq import gptq, gptq_model, ordered_root, searched
 from gptsmith.compress.methods.prune import layer_influences, unit_importances
 from gptsmith.compress.moments import input_moments, output_curvature
+from gptsmith.compress.scales import searched_scales
 from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_formats import FORMATS, Groups
-from gptsmith.model.kernels.block_rounding import GRIDS, pack_groups, quantize_blocks
+from gptsmith.model.kernels.block_rounding import GRIDS, Grid, pack_groups, quantize_blocks
 from gptsmith.model.linear import linear_layers
 from gptsmith.model.presets import preset
 
@@ -93,7 +95,9 @@ def test_dead_and_broken_inputs() -> None:
         searched(drawn(4, 40), form)
 
 
-def test_moments_are_those_of_what_each_layer_is_given(model: GPT, windows: list[Tensor]) -> None:
+def test_moments_are_those_of_what_each_layer_is_given(
+    model: GPT, windows: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
     given: dict[str, list[Tensor]] = {}
     hooks = [
         layer.register_forward_pre_hook(
@@ -106,6 +110,7 @@ def test_moments_are_those_of_what_each_layer_is_given(model: GPT, windows: list
             model(input_ids)
     for hook in hooks:
         hook.remove()
+    monkeypatch.setattr(compress_moments, "PRODUCT_ROWS", 24)
     found = [list(each.items()) for each in input_moments(model, windows)]
     assert [len(each) for each in found] == [7, 7, 1]
     assert {place for each in found for place, _ in each} == set(given)
@@ -136,6 +141,43 @@ def test_a_model_is_rounded_in_the_formats_that_were_said(model: GPT, windows: l
         expected = model.get_submodule(place).matrix()
         gap = made.get_submodule(place).matrix() - expected
         assert 0 < float(gap.norm()) < 0.15 * float(expected.norm())
+
+
+@torch.no_grad()
+def test_matrices_of_the_same_inputs_are_rounded_as_each_alone(model: GPT, windows: list[Tensor]) -> None:
+    forms = dict.fromkeys(linear_layers(model), "q4_1") | {"blocks.0.attention.key": "q5_0"}
+    made = gptq_model(model, forms, input_moments(model, windows))
+    found = {place: each for moments in input_moments(model, windows) for place, each in moments.items()}
+    for place, form in forms.items():
+        alone = pack_groups(gptq(linear_layers(model)[place].matrix(), found[place], FORMATS[form]), FORMATS[form])
+        assert torch.equal(made.get_submodule(place).weight, alone)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_gptq_is_its_plain_twin(name: str) -> None:
+    weight, inputs, form = drawn(24, 96), drawn(300, 96, seed=5) * drawn(96, seed=7).exp(), FORMATS[name]
+    moments = inputs.T @ inputs
+    found, expected = gptq(weight, moments, form), _plain_gptq(weight, moments, GRIDS[name])
+    gap = expected - weight
+    assert error(weight, found, moments) == pytest.approx(float((gap @ moments * gap).sum()), rel=0.05)
+    same = (found.weights().flatten(1) - expected).abs() < 1e-4 * expected.abs().max()
+    assert same.float().mean() > 0.9  # a sum that lies in the middle goes either way
+
+
+def _plain_gptq(weight: Tensor, moments: Tensor, grid: Grid) -> Tensor:
+    """The rounded matrix: one column after the other, the error of each shared by all the others at once."""
+    order, root = ordered_root(moments, 32)
+    factor = root.inverse()
+    left, made = weight.double()[:, order], torch.empty(weight.shape, dtype=torch.float64)
+    for column in range(len(order)):
+        if column % 32 == 0:
+            group, own = left[:, column : column + 32], factor.diagonal()[column : column + 32]
+            scale, offset = searched_scales(group.float(), own.square().reciprocal().float(), grid)
+        wanted = left[:, column : column + 1]
+        made[:, column : column + 1] = grid.nearest_integers(wanted.float(), scale, offset) * scale + offset
+        error = (wanted - made[:, column : column + 1]) / factor[column, column]
+        left[:, column + 1 :] -= error * factor[column, column + 1 :]
+    return made[:, order.argsort()].float()
 
 
 @pytest.mark.parametrize("watches", [input_moments, output_curvature, layer_influences, unit_importances])

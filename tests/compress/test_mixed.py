@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 
 from gptsmith.base.errors import ConfigurationError, UserError
+from gptsmith.compress import material as compress_material
 from gptsmith.compress.allocation import allocate, expected_costs
-from gptsmith.compress.material import Material
+from gptsmith.compress.difference import difference
+from gptsmith.compress.forms import in_forms
+from gptsmith.compress.material import TRIAL_EVERY, Material, own_rows
 from gptsmith.compress.methods.mixed import LEAST_BITS, MOST_BITS, MixedMethodSettings
 from gptsmith.compress.methods.round import roundable
 from gptsmith.compress.moments import input_moments
@@ -21,6 +24,7 @@ from gptsmith.model.gpt import GPT
 from gptsmith.model.kernels.block_formats import FORMATS
 from gptsmith.model.linear.grouped import packed_weights
 from gptsmith.model.presets import preset
+from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.workflows.model_requests import CompressRequest
 
 SHAPE = {"num_layers": 2, "embed_dim": 64, "vocab_size": 40, "num_heads": 2, "head_dim": 32, "context_length": 16}
@@ -120,6 +124,38 @@ def test_what_is_expected_is_about_what_it_costs(material: WithRows) -> None:
         MixedMethodSettings(bits=bits).compress(model, material)
         expected = sum(each[name] for each in costs.values())
         assert 0.3 < expected / real[-1].kl_divergence < 3
+
+
+def test_trials_share_one_pass_of_the_original_and_cost_what_they_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = GPT(preset("smith", **SHAPE, init="gpt2"), seed=1).eval()
+    given, passes = WithRows(cast(OpenedModel, None), model), []
+    hidden = model.hidden
+    monkeypatch.setattr(model, "hidden", lambda *given: passes.append(1) or hidden(*given))
+    made = [in_forms(model, dict.fromkeys(roundable(model), name)) for name in ("q4_0", "q5_1")]
+    costs = [given.try_out("one", each).kl_divergence for each in made]
+    assert len(passes) == 1
+    windows = [(ids, torch.ones_like(ids, dtype=torch.bool)) for ids in given._rows[::TRIAL_EVERY].split(1)]
+    assert costs == pytest.approx([difference(model, each, windows).kl_divergence for each in made], rel=1e-4)
+
+
+def test_no_more_texts_are_written_than_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts are the same however many are written at once."""
+    seeds: list[int] = []
+
+    def write(_: GPT, __: object, *, num_texts: int, max_tokens: int, first_seed: int) -> list[list[int]]:
+        seeds.extend(range(first_seed, first_seed + num_texts))
+        return [[seed] * min(max_tokens, 2 + 7 * seed % 20) for seed in seeds[-num_texts:]]
+
+    monkeypatch.setattr(compress_material, "own_texts", write)
+    model = GPT(preset("smith", **SHAPE))
+    rows = own_rows(model, cast(Tokenizer, None), 160)
+    assert rows.shape == (10, 16)
+    assert seeds == [*range(len(seeds))]
+    whole = [seed for seed in seeds for _ in range(min(16, 2 + 7 * seed % 20))]
+    assert rows.flatten().tolist() == whole[:160]
+    assert len(whole) < 1.3 * 160
+    monkeypatch.setattr(compress_material, "own_texts", lambda *_, num_texts, **__: [[1]] * num_texts)
+    assert own_rows(model, cast(Tokenizer, None), 160).shape == (5, 16)
 
 
 def test_a_text_of_one_row_is_enough_and_a_width_that_no_block_fits_stays() -> None:
