@@ -6,8 +6,10 @@ ranges, listings by prefix and delimiter in pages. Requests are answered one by 
 
 from __future__ import annotations
 
+import base64
 import email
 import email.policy
+import hashlib
 import itertools
 import json
 import re
@@ -38,6 +40,7 @@ class GoogleServer(ThreadingHTTPServer):
 
     Attributes:
         requests: the method and path of each one so far.
+        damages: how many of the next uploads arrive damaged.
         lost_answers: how many of the next uploads are done and then answered with 503.
         refused: the status that every request gets; 0 if they are answered.
     """
@@ -49,6 +52,7 @@ class GoogleServer(ThreadingHTTPServer):
         self.requests: list[tuple[str, str]] = []
         self.lock = threading.Lock()
         self.generations = itertools.count(1)
+        self.damages = 0
         self.lost_answers = 0
         self.refused = 0
 
@@ -69,9 +73,13 @@ class GoogleServer(ThreadingHTTPServer):
             there = objects[name][1]["generation"] if name in objects else "0"
             if there != wanted:
                 raise RefusedError(412, "At least one of the pre-conditions you specified did not hold.")
+        if self.damages:
+            self.damages -= 1
+            content = content[:-1] + bytes([content[-1] ^ 1])
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         table = {"kind": "storage#object", "name": name, "bucket": bucket, "size": str(len(content))}
         table |= {"generation": str(next(self.generations)), "metageneration": "1", "updated": now, "timeCreated": now}
+        table["md5Hash"] = base64.b64encode(hashlib.md5(content).digest()).decode()
         objects[name] = (content, table)
         if self.lost_answers:
             self.lost_answers -= 1

@@ -178,7 +178,7 @@ class Store:
         """
         path.stat()
         with self._errors(name):
-            self._files.put_file(str(path), self._path(name))
+            self._kind.upload(self._files, str(path), self._path(name))
 
     def download(self, name: str, path: Path) -> None:
         """Writes a file with an object's content: the file is whole or not there.
@@ -239,7 +239,7 @@ class Store:
         code, kinds = self._kind.code(error), {cls.__name__ for one in chain(error) for cls in type(one).__mro__}
         if self._is_without_bucket(error):
             return NoObjectError(f"{url}: there is no bucket {self._bucket}: make it, or check its name")
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError) or code == "404":
             return NoObjectError(f"{url}: there is no such object")
         if kinds & WITHOUT_CREDENTIALS:
             why = one_line(error, 120)

@@ -40,6 +40,10 @@ class Scheme:
         except ImportError:
             raise MissingExtraError(f"{self.name}://", self.requirement) from None
 
+    def upload(self, files: Any, path: str, name: str) -> None:
+        """Writes an object with the content of a file, which the store has checked on its arrival."""
+        files.put_file(path, name)
+
     def is_without_bucket(self, files: Any, bucket: str, error: Exception) -> bool:
         """Whether something is missing because there is no such bucket."""
         return False
@@ -50,8 +54,9 @@ class Scheme:
             response = getattr(one, "response", None)
             if isinstance(response, dict) and isinstance(response.get("Error"), dict):
                 return str(response["Error"].get("Code", ""))
-            if isinstance(code := getattr(one, "code", None), int | str):
-                return str(code)
+            for name in ("status", "code"):  # aiohttp has both, and warns of the second
+                if isinstance(code := getattr(one, name, None), int | str):
+                    return str(code)
         return ""
 
     def _opened(self) -> Any:
@@ -96,6 +101,9 @@ class Google(Scheme):
         "they allow"
     )
     connection = "check the network, and try again"
+
+    def upload(self, files: Any, path: str, name: str) -> None:
+        files.put_file(path, name, consistency="md5")
 
     def is_without_bucket(self, files: Any, bucket: str, error: Exception) -> bool:
         """Google's answers to a missing bucket and to a missing object are one error of gcsfs: the bucket is asked."""

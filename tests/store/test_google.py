@@ -17,6 +17,8 @@ from gptsmith.store.objects import Store, StoreError
 from tests.google_store import BUCKET, GoogleServer
 
 KEYS = "GOOGLE_APPLICATION_CREDENTIALS"
+LARGE = bytes(range(256)) * (24 << 10)
+"""6 MiB, which are uploaded in parts."""
 
 
 @pytest.fixture
@@ -51,11 +53,22 @@ def test_a_lock_whose_creation_was_not_answered_is_held(store: Store, google: Go
 
 def test_a_large_file_comes_back(store: Store, tmp_path: Path) -> None:
     """In a resumable upload, which smaller ones are not."""
-    content = bytes(range(256)) * (24 << 10)
-    (tmp_path / "file").write_bytes(content)
+    (tmp_path / "file").write_bytes(LARGE)
     store.upload(tmp_path / "file", "a/file")
     store.download("a/file", tmp_path / "copy")
-    assert (tmp_path / "copy").read_bytes() == content == store.read("a/file")
+    assert (tmp_path / "copy").read_bytes() == LARGE == store.read("a/file")
+
+
+@pytest.mark.parametrize("content", [b"weights", LARGE], ids=["small", "large"])
+def test_a_file_that_arrives_damaged_is_an_error(
+    store: Store, google: GoogleServer, content: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(content)
+    google.damages = 1
+    with pytest.raises(StoreError, match=r"a/file: the store fails \(ChecksumError: MD5"):
+        store.upload(tmp_path / "file", "a/file")
+    store.upload(tmp_path / "file", "a/file")
+    assert store.read("a/file") == content
 
 
 @pytest.mark.parametrize(
