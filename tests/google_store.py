@@ -13,9 +13,10 @@ import hashlib
 import itertools
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -55,6 +56,10 @@ class GoogleServer(ThreadingHTTPServer):
         self.damages = 0
         self.lost_answers = 0
         self.refused = 0
+
+    def handle_error(self, *arguments: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a client leaves, or is killed
+            super().handle_error(*arguments)
 
     def bucket(self, name: str) -> dict[str, tuple[bytes, dict[str, Any]]]:
         if name not in self.buckets:
@@ -119,21 +124,17 @@ class _Handler(BaseHTTPRequestHandler):
             except RefusedError as error:
                 status, message = error.args
                 headers, content = {}, json.dumps({"error": {"code": status, "message": message}}).encode()
-        with suppress(ConnectionError):  # the client has another answer already, and left
-            self._send(status, headers, content)
-
-    do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
-
-    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
-        pass
-
-    def _send(self, status: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
+        pass
 
     def _answer(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         if self.command == "DELETE" and "upload_id" in query:
