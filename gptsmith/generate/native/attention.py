@@ -1,4 +1,8 @@
-"""Attention over keys and values in the blocks of a cache, kept as float32 or as integers with scales."""
+"""Attention over keys and values in the blocks of a cache, kept as float32 or as integers with scales.
+
+Rows of a prompt read the keys and values of one sequence: up to four attend together, so that these are read once. Each
+row's sums have the same order as if it were alone.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,17 @@ from typing import Any
 
 import numpy
 
+from gptsmith.generate.native import key_blocks, row_blocks
 from gptsmith.generate.native import vectors as v
 from gptsmith.generate.native.compiling import compiled, inlined
-from gptsmith.generate.native.rows import normalise
+from gptsmith.generate.native.key_blocks import KEYS, VECTORS
+from gptsmith.generate.native.rows import addresses_of, normalise
 from gptsmith.generate.native.vectors import LANES
 
+ROWS = 4
+"""The most rows of a sequence that attend together."""
+SHARE_BYTES = 64
+"""Before a row's scores stands what their weights are multiplied by."""
 LEAST = -1e30
 """The score of a place that is no key: its weight is 1e-38."""
 SMALLEST = float(numpy.finfo(numpy.float32).tiny)
@@ -97,82 +107,144 @@ def bend_scores(cap: float, slope: Any, position: int, scores: int, first: int, 
         v.store(scores + place * 4, v.multiply_add(distance, v.floats(numpy.float32(slope)), score))
 
 
-@inlined
-def score_keys(shape: Any, state: Any, layer: Any, row: int, head: int, scores: int, begin: int, end: int) -> None:
-    """q K' scale of one head and row, for keys from `begin` to `end`."""
-    size, block_size, width = shape.head_dim * 4, state.block_size, shape.head_dim * state.number_bytes
-    kv_head, scale = head // (shape.num_heads // shape.num_kv_heads), numpy.float32(shape.scale)
-    query = state.query + (row * shape.num_heads + head) * size
-    for start in range(begin // block_size * block_size, end, block_size):
-        block = block_of(state, layer, row, start)
-        keys = layer.keys + block * state.block_stride + kv_head * state.head_stride - start * width
-        scales = scales_of(shape, state, layer.key_scales, block, kv_head) - start * 4
-        for place in range(max(begin, start), min(start + block_size, end)):
-            sums, key = v.floats(numpy.float32(0)), keys + place * width
-            if state.number_bytes == 1:
-                for at in range(0, size, 64):
-                    sums = v.multiply_add(v.load(query + at), v.load_bytes(key + at // 4), sums)
-                v.store_float(scores + place * 4, v.total(sums) * scale * v.load_float(scales + place * 4))
-            else:
-                for at in range(0, size, 64):
-                    sums = v.multiply_add(v.load(query + at), v.load(key + at), sums)
-                v.store_float(scores + place * 4, v.total(sums) * scale)
+def _score_keys(num_rows: int) -> Any:
+    """The function that writes q K' scale of one head and rows of one sequence, for keys from `begin` to `end`."""
+    addresses, key_addresses = addresses_of(num_rows), addresses_of(KEYS)
+    dots_of_floats, dots_of_bytes = (key_blocks.dots(num_rows, are_bytes=are_bytes) for are_bytes in (False, True))
+    no_sums, store_totals = key_blocks.no_sums(num_rows * KEYS), key_blocks.store_totals(num_rows)
+    moved = row_blocks.moved(num_rows)
 
-
-@inlined
-def mix_values(
-    shape: Any, state: Any, layer: Any, row: int, head: int, weights: int, begin: int, end: int, share: Any
-) -> None:
-    """Writes the sum of values from `begin` to `end`, weighted, times a share, of one head and row."""
-    size, block_size, width = shape.head_dim * 4, state.block_size, shape.head_dim * state.number_bytes
-    kv_head = head // (shape.num_heads // shape.num_kv_heads)
-    target = state.attended + (row * shape.num_heads + head) * size
-    for at in range(0, size, 64):
-        mixed = v.floats(numpy.float32(0))
+    @inlined
+    def score_keys(
+        shape: Any, state: Any, layer: Any, row: int, last: int, head: int, scores: int, begin: int, end: int
+    ) -> None:
+        size, block_size, width = shape.head_dim * 4, state.block_size, shape.head_dim * state.number_bytes
+        kv_head, scale = head // (shape.num_heads // shape.num_kv_heads), numpy.float32(shape.scale)
+        queries = addresses(state.query + head * size, shape.num_heads * size, 0, row, last)
+        targets = addresses(scores, state.scores_stride, 0, 0, last - row)
         for start in range(begin // block_size * block_size, end, block_size):
-            block = block_of(state, layer, row, start)
-            values = layer.values + block * state.block_stride + kv_head * state.head_stride - start * width
-            scales = scales_of(shape, state, layer.value_scales, block, kv_head) - start * 4
-            for place in range(max(begin, start), min(start + block_size, end)):
-                weight, value = v.load_float(weights + place * 4), values + place * width
+            block, stop = block_of(state, layer, row, start), min(start + block_size, end)
+            keys = layer.keys + block * state.block_stride + kv_head * state.head_stride - start * width
+            for place in range(max(begin, start), stop, KEYS):
+                places, sums = key_addresses(keys, width, 0, place, stop), no_sums()
                 if state.number_bytes == 1:
-                    weight *= v.load_float(scales + place * 4)
-                    mixed = v.multiply_add(v.floats(weight), v.load_bytes(value + at // 4), mixed)
+                    for at in range(0, size, 64):
+                        sums = dots_of_bytes(queries, places, at, sums)
                 else:
-                    mixed = v.multiply_add(v.floats(weight), v.load(value + at), mixed)
-        v.store(target + at, mixed * share)
+                    for at in range(0, size, 64):
+                        sums = dots_of_floats(queries, places, at, sums)
+                store_totals(moved(targets, place * 4), sums, scale)
+            if state.number_bytes == 1:
+                scales = scales_of(shape, state, layer.key_scales, block, kv_head) - start * 4
+                for target in range(scores, scores + (last - row) * state.scores_stride, state.scores_stride):
+                    for at in range(max(begin, start) * 4, stop * 4, 4):
+                        v.store_float(target + at, v.load_float(target + at) * v.load_float(scales + at))
+
+    return score_keys
 
 
 @compiled
-def attend(shape: Any, state: Any, layer: Any, row: int, head: int, thread: int) -> None:
-    """softmax(q K' scale) V of one head and row."""
+def weigh_keys(
+    shape: Any, state: Any, layer: Any, row: int, head: int, scores: int, share: int, begin: int, end: int
+) -> None:
+    """Makes weights of a row's scores, which add up to 1 with a share that is written to an address. Keys from `begin`
+    to `end` that are not the row's own weigh nothing."""
     position = v.load_address(state.positions + row * 8)
-    begin = max(0, position + 1 - layer.window)
-    # Scores lie from the first key's block on; those of keys before it weigh nothing.
-    first = begin // state.block_size * state.block_size
-    end = first + (position - first + LANES) // LANES * LANES
-    scores = state.scores + thread * state.scores_stride - first * 4
-    score_keys(shape, state, layer, row, head, scores, begin, position + 1)
+    own_begin = max(0, position + 1 - layer.window)
+    # Scores lie from the first key's block on; those of keys before it weigh next to nothing.
+    first = own_begin // state.block_size * state.block_size
+    own_end = first + (position - first + LANES) // LANES * LANES
     if shape.score_cap != 0 or shape.slopes != 0:
         slope = v.load_float(shape.slopes + head * 4) if shape.slopes != 0 else numpy.float32(0)
-        bend_scores(shape.score_cap, slope, position, scores, first, end)
-    for place in range(first, begin):
+        bend_scores(shape.score_cap, slope, position, scores, first, own_end)
+    for place in range(first, own_begin):
         v.store_float(scores + place * 4, numpy.float32(LEAST))
-    for place in range(position + 1, end):
+    for place in range(position + 1, own_end):
         v.store_float(scores + place * 4, numpy.float32(LEAST))
     highest, sink = v.floats(numpy.float32(LEAST)), numpy.float32(LEAST)
     if layer.sinks != 0:
         sink = v.load_float(layer.sinks + head * 4)
         highest = v.floats(sink)
-    for place in range(first, end, LANES):
+    for place in range(first, own_end, LANES):
         highest = v.larger(highest, v.load(scores + place * 4))
     most, sums = v.largest(highest), v.floats(numpy.float32(0))
     shift = v.floats(-most)
-    for place in range(first, end, LANES):
+    for place in range(first, own_end, LANES):
         weights = v.exponential(v.load(scores + place * 4) + shift)
         sums = sums + weights
         v.store(scores + place * 4, weights)
     whole = v.total(sums)
     if layer.sinks != 0:
         whole += v.largest(v.exponential(v.floats(sink) + shift))
-    mix_values(shape, state, layer, row, head, scores, begin, position + 1, v.floats(numpy.float32(1) / whole))
+    v.store_float(share, numpy.float32(1) / whole)
+    for place in range(begin, own_begin):
+        v.store_float(scores + place * 4, numpy.float32(0))
+    for place in range(position + 1, end):
+        v.store_float(scores + place * 4, numpy.float32(0))
+
+
+def _mix_values(num_rows: int) -> Any:
+    """The function that writes the sums of values from `begin` to `end`, weighted, times a share of each row."""
+    addresses, offsets_of = addresses_of(num_rows), addresses_of(VECTORS)
+    of_floats, of_bytes = (key_blocks.weighted(num_rows, are_bytes=are_bytes) for are_bytes in (False, True))
+    no_sums, store_shares = key_blocks.no_sums(num_rows * VECTORS), key_blocks.store_shares(num_rows)
+    moved = row_blocks.moved(num_rows)
+
+    @inlined
+    def mix_values(
+        shape: Any, state: Any, layer: Any, row: int, last: int, head: int, scores: int, shares: int, begin: int,
+        end: int,
+    ) -> None:  # fmt: skip
+        size, block_size, width = shape.head_dim * 4, state.block_size, shape.head_dim * state.number_bytes
+        kv_head = head // (shape.num_heads // shape.num_kv_heads)
+        targets = addresses(state.attended + head * size, shape.num_heads * size, 0, row, last)
+        weights = addresses(scores, state.scores_stride, 0, 0, last - row)
+        for at in range(0, size // 64, VECTORS):
+            offsets, sums = offsets_of(0, 64, 0, at, size // 64), no_sums()
+            for start in range(begin // block_size * block_size, end, block_size):
+                block = block_of(state, layer, row, start)
+                values = layer.values + block * state.block_stride + kv_head * state.head_stride - start * width
+                scales = scales_of(shape, state, layer.value_scales, block, kv_head) - start * 4
+                for place in range(max(begin, start), min(start + block_size, end)):
+                    value, places = values + place * width, moved(weights, place * 4)
+                    if state.number_bytes == 1:
+                        sums = of_bytes(places, v.load_float(scales + place * 4), value, offsets, sums)
+                    else:
+                        sums = of_floats(places, numpy.float32(1), value, offsets, sums)
+            store_shares(targets, offsets, sums, addresses(shares, state.scores_stride, 0, 0, last - row))
+
+    return mix_values
+
+
+def _attend(num_rows: int) -> Any:
+    """The function that computes softmax(q K' scale) V of one head of at most so many rows of one sequence, which
+    follow each other: keys and values are read once for all of them."""
+    score_keys, mix_values = _score_keys(num_rows), _mix_values(num_rows)
+
+    @compiled
+    def attend_rows(shape: Any, state: Any, layer: Any, row: int, last: int, head: int, thread: int) -> None:
+        begin = max(0, v.load_address(state.positions + row * 8) + 1 - layer.window)
+        end = v.load_address(state.positions + (last - 1) * 8) + 1
+        shares = state.scores + thread * ROWS * state.scores_stride
+        scores = shares + SHARE_BYTES - begin // state.block_size * state.block_size * 4
+        score_keys(shape, state, layer, row, last, head, scores, begin, end)
+        for number in range(last - row):
+            at = number * state.scores_stride
+            weigh_keys(shape, state, layer, row + number, head, scores + at, shares + at, begin, end)
+        mix_values(shape, state, layer, row, last, head, scores, shares, begin, end)
+
+    return attend_rows
+
+
+attend_one, attend_several = _attend(1), _attend(ROWS)
+
+
+@compiled
+def attend(shape: Any, state: Any, layer: Any, task: int, thread: int) -> None:
+    """Attention of a head and of rows that read one sequence; tasks are numbered head by head."""
+    head, rows = task // state.num_chunks, state.chunks + task % state.num_chunks * 16
+    row, last = v.load_address(rows), v.load_address(rows + 8)
+    if last - row == 1:
+        attend_one(shape, state, layer, row, last, head, thread)
+    else:
+        attend_several(shape, state, layer, row, last, head, thread)

@@ -65,13 +65,17 @@ def _check(decoder: NativeDecoder, cache_dtype: KVCacheDtype) -> None:
     memory = KVCacheMemory.of(model.config, torch.float32, EngineSettings(kv_cache_dtype=cache_dtype))
     cache = PagedKVCache(model.config, memory, device=model.device, max_num_seqs=2)
     ids = [number * 7919 % model.config.vocab_size for number in range(1, NUM_CHECKED + 1)]
-    segments = []
-    for _ in range(2):
-        table = cache.new_table()
-        cache.extend(table, 0, len(ids))
-        segments.append([Segment(table, 0, len(ids))])
-    found = decoder.logits(decoder.hidden(ids, segments[0], cache))
-    cache.plan(segments[1])
+    table, known = cache.new_table(), cache.new_table()
+    for each in (table, known):
+        cache.extend(each, 0, len(ids))
+    several, one = Segment(table, 0, len(ids) - 1), Segment(table, len(ids) - 1, 1)  # they go through different code
+    found = torch.cat(
+        [
+            decoder.logits(decoder.hidden(ids[:-1], [several], cache)),
+            decoder.logits(decoder.hidden(ids[-1:], [one], cache)),
+        ]
+    )
+    cache.plan([Segment(known, 0, len(ids))])
     wanted = model(torch.tensor([ids]), cache=cache)[0].float()
     difference, size = (found - wanted).abs().max(), wanted.abs().max()
     if not difference <= TOLERANCES[cache_dtype] * (1 + size):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any, cast
 
 import numpy
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.native import products, records, step
+from gptsmith.generate.native.attention import ROWS
 from gptsmith.generate.native.compiling import compilation
 from gptsmith.generate.native.feeding import Feeding
 from gptsmith.generate.native.integer_products import INPUT_BYTES
@@ -48,8 +50,8 @@ class NativeDecoder:
         self._layers = numpy.zeros(config.num_layers, records.LAYER)
         self._stream = torch.zeros(max_rows, config.embed_dim)
         state["stream"], state["num_threads"] = self._stream.data_ptr(), num_threads
-        self._scores = torch.zeros(num_threads, LANES)
-        self._positions = numpy.zeros(max_rows, numpy.int64)
+        self._scores = torch.zeros(num_threads * ROWS, LANES)
+        self._positions, self._chunks = numpy.zeros(max_rows, numpy.int64), numpy.zeros((max_rows, 2), numpy.int64)
         self._rows = numpy.zeros((config.num_layers, max_rows), numpy.int64)
         """The address of the block table of each row, by groups of layers."""
         self._block_tables: dict[int, Any] = {}
@@ -86,7 +88,15 @@ class NativeDecoder:
         self._stream[:num_rows] = model.position.embed(x[None], torch.tensor(positions))[0]
         self._positions[:num_rows] = positions
         self._place(segments, cache)
-        state["num_rows"] = num_rows
+        ends = list(accumulate(segment.count for segment in segments))
+        starts = [0, *ends[:-1]]
+        chunks = [
+            (row, min(row + ROWS, end))
+            for start, end in zip(starts, ends, strict=True)
+            for row in range(start, end, ROWS)
+        ]
+        self._chunks[: len(chunks)] = chunks
+        state["num_rows"], state["num_chunks"] = num_rows, len(chunks)
         self._run(step.BODY)
         return self._stream[:num_rows].clone()
 
@@ -124,8 +134,8 @@ class NativeDecoder:
                     tensor.scales.data_ptr() for tensor in tensors if tensor.scales is not None
                 ]
         most = -(-longest // size)
-        if most * size + LANES > self._scores.shape[1]:
-            self._scores = torch.zeros(self._num_threads, 2 * most * size + LANES)
+        if most * size + 2 * LANES > self._scores.shape[1]:  # the first are the share
+            self._scores = torch.zeros(self._num_threads * ROWS, 2 * (most * size + LANES))
             state["scores"], state["scores_stride"] = self._scores.data_ptr(), 4 * self._scores.shape[1]
         for number, group in enumerate(cache.memory.groups):
             tables = self._block_tables[number] = numpy.zeros((len(segments), most), numpy.int64)
@@ -220,8 +230,8 @@ class NativeDecoder:
             ("attended", self._query_dim),
         ):
             state[name] = self._parts.at(torch.zeros(rows, width))
-        state["scores"], state["scores_stride"] = self._scores.data_ptr(), self._scores.nbytes // self._num_threads
-        state["positions"] = self._positions.ctypes.data
+        state["scores"], state["scores_stride"] = self._scores.data_ptr(), 4 * self._scores.shape[1]
+        state["positions"], state["chunks"] = self._positions.ctypes.data, self._chunks.ctypes.data
 
     def _inputs(self) -> Any:
         """Room for the inputs of each thread, and for those of all."""

@@ -20,7 +20,7 @@ from gptsmith.generate.native import vectors as v
 from gptsmith.generate.native.compiling import Kernel, compiled, inlined, intrinsic
 from gptsmith.generate.native.float_products import dense_tiles
 from gptsmith.generate.native.integer_products import INPUT_BYTES, OFFSET, SCALE, SUMS, group_products, store_inputs
-from gptsmith.generate.native.rows import row_of
+from gptsmith.generate.native.rows import addresses_of
 
 GROUP = 32
 INPUT_MAX = 127 * 256 + 127
@@ -122,29 +122,9 @@ def _added_in_halves(num_rows: int) -> Any:
     return added
 
 
-def _addresses(num_rows: int) -> Any:
-    """The function that gives the addresses of so many rows, of which those after the last one are the last one."""
-
-    @inlined
-    def of_one(start: int, stride: int, rows: int, row: int, last: int) -> tuple[int, ...]:
-        return (start + row_of(rows, min(row, last - 1)) * stride,)
-
-    if num_rows == 1:
-        return of_one
-    of_half, half = _addresses(num_rows // 2), num_rows // 2
-
-    @inlined
-    def of_all(start: int, stride: int, rows: int, row: int, last: int) -> tuple[int, ...]:
-        first: tuple[int, ...] = of_half(start, stride, rows, row, last)
-        second: tuple[int, ...] = of_half(start, stride, rows, row + half, last)
-        return first + second
-
-    return of_all
-
-
 def _tile(make_added: Any, num_rows: int) -> Any:
     """The function that multiplies a tile of quantized weights with so many rows, which read the weights together."""
-    added, addresses = make_added(num_rows), _addresses(num_rows)
+    added, addresses = make_added(num_rows), addresses_of(num_rows)
     zeros, moved, store = row_blocks.zeros(num_rows), row_blocks.moved(num_rows), row_blocks.store(num_rows)
 
     @compiled

@@ -26,7 +26,7 @@ PASS = numpy.dtype(
     [
         (name, numpy.int64)
         for name in (
-            *("num_rows", "positions", "cosines", "sines"),
+            *("num_rows", "positions", "num_chunks", "chunks", "cosines", "sines"),
             *("stream", "query", "key", "value", "attended", "scores", "scores_stride"),
             *("block_size", "number_bytes", "block_stride", "head_stride"),
             *("counters", "num_barriers", "num_threads", "job"),
@@ -34,7 +34,8 @@ PASS = numpy.dtype(
         )
     ]
 )
-"""Addresses of what a pass reads and writes, rows of float32; the tokens of a block of the cache, the bytes of a number
+"""Addresses of what a pass reads and writes, rows of float32; the chunks of rows that attend together, each with its
+first row and the one after its last; the tokens of a block of the cache, the bytes of a number
 in it (4 for float32, 1 for integers with a scale for each token and head), and its strides in bytes. Of experts: the
 router's rows, which become probabilities, and the preferences of the choice; for each choice the expert, its weight and
 its slot; for each slot its row; and for each expert where its slots end."""

@@ -18,6 +18,26 @@ def row_of(rows: int, row: int) -> int:
     return row if rows == 0 else v.load_address(rows + row * 8)
 
 
+def addresses_of(num_rows: int) -> Any:
+    """The function that gives the addresses of so many rows, of which those after the last one are the last one."""
+
+    @inlined
+    def of_one(start: int, stride: int, rows: int, row: int, last: int) -> tuple[int, ...]:
+        return (start + row_of(rows, min(row, last - 1)) * stride,)
+
+    if num_rows == 1:
+        return of_one
+    of_half, half = addresses_of(num_rows // 2), num_rows // 2
+
+    @inlined
+    def of_all(start: int, stride: int, rows: int, row: int, last: int) -> tuple[int, ...]:
+        first: tuple[int, ...] = of_half(start, stride, rows, row, last)
+        second: tuple[int, ...] = of_half(start, stride, rows, row + half, last)
+        return first + second
+
+    return of_all
+
+
 @compiled
 def normalise(dim: int, norm: Any, x: int, y: int) -> None:
     """Writes a row (dim, a multiple of 16) normalised; without a norm, as it is."""

@@ -96,8 +96,8 @@ def run_program(
             for task in range(tasks * thread // threads, tasks * (thread + 1) // threads):
                 place_head(shape, state, layers[op.number], own, task // heads, task % heads)
         elif op.code == ATTEND:
-            for task in range(thread, num_rows * shape.num_heads, threads):
-                attend(shape, state, layers[op.number], task // shape.num_heads, task % shape.num_heads, thread)
+            for task in range(thread, state.num_chunks * shape.num_heads, threads):
+                attend(shape, state, layers[op.number], task, thread)
         elif op.code == CHOOSE:
             for row in range(thread, num_rows, threads):
                 choose(shape, state, op.source, row)
