@@ -20,6 +20,7 @@ from gptsmith.data.prepare import PreparedData
 from gptsmith.data.shards import TokenStream
 from gptsmith.data.windows import IGNORED, evaluation_windows
 from gptsmith.generate.own_text import own_texts
+from gptsmith.generate.settings import EngineName
 from gptsmith.model.gpt import GPT
 from gptsmith.model.transform import dequantize
 from gptsmith.text.tokenizer import Tokenizer
@@ -127,7 +128,9 @@ class Material:
             stream = self.training
         except UserError as error:
             note(f"calibrated on text that the model writes itself, because there is no training text: {error}", "dim")
-            return own_rows(self.original, self.tokenizer, num_tokens)
+            is_storage = self.run.config.linear.is_storage  # which compiled code multiplies faster
+            writer = self.run.model(self.original.device).float() if is_storage else self.original
+            return own_rows(writer, self.tokenizer, num_tokens)
         return torch.cat([input_ids for input_ids, _ in self._windows(stream, num_tokens)])
 
     def calibration_windows(self) -> list[Tensor]:
@@ -180,21 +183,26 @@ class Material:
             yield torch.from_numpy(input_ids).to(device), torch.from_numpy(targets != IGNORED).to(device)
 
 
-WRITTEN_TOKENS, MOST_TEXTS_EACH = 256, 8
-"""The most tokens of a text, and how many times as many texts as whole ones are written: documents may end early."""
+WRITTEN_TOKENS = 256
+"""The most of a text."""
+SPARE, MOST_TEXTS_EACH = 1.125, 8
+"""So many times the texts that are missing are written at once, and in all: documents may end early, and a few texts
+take as many steps as many."""
 
 
 def own_rows(model: GPT, tokenizer: Tokenizer, num_tokens: int) -> Tensor:
     """Input ids (B, T), about so many in all, of documents that a model writes itself. They calibrate nearly as well as
-    text that it was trained on (Williams et al. 2025, "Self-calibration"). No more texts are written than are used, but
-    for the last of those that end early."""
+    text that it was trained on (Williams et al. 2025, "Self-calibration"). Few more are written than are used. Weights
+    in blocks are multiplied by compiled code, where it can be had."""
     context = min(model.config.context_length, WRITTEN_TOKENS)
+    engine: EngineName = "auto" if model.config.linear.is_storage else "torch"
     ids: list[int] = []
     num_texts, most = 0, MOST_TEXTS_EACH * -(-num_tokens // context)
     while len(ids) < num_tokens and num_texts < most:
         mean_length = len(ids) / num_texts if num_texts else context
-        wanted = min(math.ceil((num_tokens - len(ids)) / mean_length), most - num_texts)
-        ids += chain(*own_texts(model, tokenizer, num_texts=wanted, max_tokens=context, first_seed=num_texts))
+        wanted = min(math.ceil(SPARE * (num_tokens - len(ids)) / mean_length), most - num_texts)
+        written = own_texts(model, tokenizer, num_texts=wanted, max_tokens=context, first_seed=num_texts, engine=engine)
+        ids += chain(*written)
         num_texts += wanted
     rows = max(1, min(len(ids), num_tokens) // context)
     return torch.tensor(ids[: rows * context], device=model.device).view(rows, -1)
