@@ -25,8 +25,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 BUCKET = "smithy"
-PAGE = 3
-"""Results in a page of a listing: few, so that there are several."""
+PAGE = 20
+"""Results in a page of a listing: few, so that a test can have several pages."""
 UPLOAD = re.compile(r"/upload/storage/v1/b/([^/]+)/o")
 OBJECTS = re.compile(r"/storage/v1/b/([^/]+)/o")
 OBJECT = re.compile(r"(?:/download)?/storage/v1/b/([^/]+)/o/([^/]+)")
@@ -110,6 +110,7 @@ class GoogleServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: GoogleServer
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else an answer's second packet waits for 40 ms
 
     def answer(self) -> None:
         url = urlsplit(self.path)

@@ -14,7 +14,7 @@ import pytest
 
 from gptsmith.store.lock import LOCKS, StoreLock
 from gptsmith.store.objects import Store, StoreError
-from tests.google_store import BUCKET, GoogleServer
+from tests.google_store import BUCKET, PAGE, GoogleServer
 
 KEYS = "GOOGLE_APPLICATION_CREDENTIALS"
 LARGE = bytes(range(256)) * (24 << 10)
@@ -49,6 +49,14 @@ def test_a_lock_whose_creation_was_not_answered_is_held(store: Store, google: Go
     assert lock.acquire() == 0
     lock.require()
     assert store.names() == [f"{LOCKS}/000001"]
+
+
+def test_a_listing_of_several_pages_is_whole(store: Store) -> None:
+    wanted = [f"a/{number:03d}/b" for number in range(2 * PAGE + 1)]
+    for name in wanted:
+        store.write(name, b"")
+    assert store.names() == wanted
+    assert store.at("a").folders() == [name.split("/")[1] for name in wanted]
 
 
 def test_a_large_file_comes_back(store: Store, tmp_path: Path) -> None:
