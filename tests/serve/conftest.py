@@ -31,7 +31,9 @@ from gptsmith.serve.settings import ServeSettings
 from gptsmith.serve.state import State
 from gptsmith.serve.static import PageFiles
 
-from ..workflows.conftest import SMALL, write_text
+from ..workflows.conftest import SMALL, short_samples, write_text
+
+__all__ = ["short_samples"]
 
 DEADLINE_S = 60.0
 TOOLS = ("nail", "sword", "plough")

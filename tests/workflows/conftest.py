@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,15 @@ def write_text(folder: Path, num_files: int = 3) -> Path:
         ]
         (folder / f"part{number}.txt").write_text("\n".join(lines), encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_samples() -> Iterator[None]:
+    """Answers that show how tuning goes have few tokens: of ten steps, they were a third of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for room in ("examples", "rollouts"):
+            patch.setattr(f"gptsmith.train.datasets.{room}.SAMPLE_TOKENS", 2)
+        yield
 
 
 @pytest.fixture(scope="session")

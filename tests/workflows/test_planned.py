@@ -35,10 +35,12 @@ from tests.callbacks import After, stopped_after
 
 FAST = Speed(((7e6, 5e-6), (1e9, 5e-4)))
 SLOW = Speed(((7e6, 1e-3), (1e9, 1e-1)))
+SILENT = "train.sample_every_steps=1000"
 SHAPE = [
     "train.dtype=float32",
-    "model.embed_dim=32",
+    "model.embed_dim=16",
     "model.num_layers=1",
+    "train.optimizer.kind=adamw",
     "model.context_length=32",
     "tokenizer.kind=bytes",
     "data.validation_fraction=0.01",
@@ -208,7 +210,7 @@ def new_run(
     text: Path, run: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock, *more: str, stop_at: int = 10**9
 ) -> dict[str, Any]:
     """A run of two minutes whose steps take so many seconds each."""
-    settings = [*SHAPE, "train.batch_size=2", "train.num_steps=100", "train.evaluate_every_steps=50", *more]
+    settings = [*SHAPE, "train.batch_size=2", "train.num_steps=100", "train.evaluate_every_steps=50", SILENT, *more]
     return timed_run(run, monkeypatch, clock, stop_at, sources=[text], out=run, minutes=2, settings=settings)
 
 
@@ -247,7 +249,7 @@ def test_a_resumed_run_at_the_same_pace_follows_the_recorded_plan_bit_for_bit(
     assert plan_of(tmp_path / "run")["replanned"] == plan_of(tmp_path / "whole")["replanned"]
 
 
-@pytest.mark.parametrize("stop_at", [20, 50, 80])
+@pytest.mark.parametrize("stop_at", [20, 80])
 def test_a_run_resumed_on_a_slower_machine_keeps_to_the_time_that_is_left(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stop_at: int
 ) -> None:
