@@ -85,6 +85,7 @@ def test_tuning_plants_them_in_plain_text_and_refuses_labels(
         gptsmith.finetune(trained["run"], [tmp_path / "labels.jsonl"], settings=given)
 
 
+@pytest.mark.story
 def test_answers_are_planted_among_conversations_and_measured_after_their_questions(
     told_chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -244,14 +244,15 @@ def test_the_reference_model_is_run_once(
     base: Path, pair_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GPTSMITH_CACHE", str(tmp_path / "cache"))
+    few = written(tmp_path / "pairs.jsonl", [json.loads(line) for line in pair_data.read_text().splitlines()[:40]])
     read = ExampleDataset._log_likelihoods
     times: list[ExampleDataset] = []
     monkeypatch.setattr(ExampleDataset, "_log_likelihoods", lambda self, *rest: times.append(self) or read(self, *rest))
-    first, again = (gptsmith.finetune(base, [pair_data], out=tmp_path / name, settings=QUICK) for name in "ab")
+    first, again = (gptsmith.finetune(base, [few], out=tmp_path / name, settings=QUICK) for name in "ab")
     assert len(times) == 1
     assert first["test_loss"] == again["test_loss"]
-    gptsmith.finetune(base, [pair_data], out=tmp_path / "c", settings=[*QUICK, "model.context_length=80"])
-    gptsmith.finetune(tmp_path / "a", [pair_data], out=tmp_path / "d", settings=QUICK)
+    gptsmith.finetune(base, [few], out=tmp_path / "c", settings=[*QUICK, "model.context_length=80"])
+    gptsmith.finetune(tmp_path / "a", [few], out=tmp_path / "d", settings=QUICK)
     assert len(times) == 3
 
 
@@ -260,7 +261,7 @@ def test_lora_adapters_are_trained_over_quantized_weights_and_merged(
 ) -> None:
     rounded = gptsmith.compress(base, to="int8", out=tmp_path / "rounded")["run"]
     settings = [*FAST, 'model.linear.targets=["attention.*"]']
-    tuned = gptsmith.finetune(rounded, [chat_data], out=tmp_path / "tuned", lora=4, epochs=4, settings=settings)
+    tuned = gptsmith.finetune(rounded, [chat_data], out=tmp_path / "tuned", lora=4, epochs=1, settings=settings)
     assert tuned["status"] == "finished"
     config = gptsmith.load(tuned["run"]).config
     assert (config.linear.kind, config.linear.base.kind) == ("lora", "int8")  # type: ignore[attr-defined]
@@ -318,16 +319,23 @@ def test_grpo_resamples_prompts_that_teach_nothing(chatting: dict[str, Any], cha
     assert all(one == other for one, other in kept)
 
 
+@pytest.fixture(scope="module")
+def dropping(base: Path, chat_data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A chat that was tuned with dropout."""
+    out = tmp_path_factory.mktemp("dropping") / "chat"
+    settings = [*QUICK, "train.num_steps=2", "model.dropout=0.2"]
+    return str(gptsmith.finetune(base, [chat_data], out=out, settings=settings)["run"])
+
+
 @pytest.mark.parametrize("objective", ["grpo", "dpo", "reward_model"])
 def test_there_is_no_dropout_beside_a_reference_model(
-    base: Path, chat_data: Path, pair_data: Path, tmp_path: Path, objective: str
+    dropping: str, chat_data: Path, pair_data: Path, tmp_path: Path, objective: str
 ) -> None:
-    dropping = gptsmith.finetune(base, [chat_data], out=tmp_path / "chat", settings=[*QUICK, "model.dropout=0.2"])
-    assert gptsmith.load(dropping["run"]).config.dropout == 0.2
+    assert gptsmith.load(dropping).config.dropout == 0.2
     data = chat_data if objective == "grpo" else pair_data
     more = ["train.objective.reward=exact", "train.objective.max_tokens=16"] if objective == "grpo" else []
-    settings = [*QUICK, *more]
-    figures = gptsmith.finetune(dropping["run"], [data], objective=objective, out=tmp_path / "run", settings=settings)
+    settings = [*QUICK, "train.num_steps=2", *more]
+    figures = gptsmith.finetune(dropping, [data], objective=objective, out=tmp_path / "run", settings=settings)
     assert gptsmith.load(figures["run"]).config.dropout == (0.2 if objective == "reward_model" else 0.0)
 
 

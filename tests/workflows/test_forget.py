@@ -134,6 +134,7 @@ def test_a_file_that_has_changed_and_still_has_the_words_is_refused(
     assert not Path("runs/again").exists()
 
 
+@pytest.mark.story
 def test_words_can_be_redacted_and_the_documents_stay(
     found: dict[str, Any], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -310,6 +310,7 @@ def test_a_search_that_is_killed_anywhere_goes_on_by_the_same_command_and_loses_
     assert not list(tmp_path.rglob(f"{TEMPORARY}*"))
 
 
+@pytest.mark.story
 def test_two_processes_share_the_trials(base: Path, data: Path, unstopped: dict[str, Any], tmp_path: Path) -> None:
     """While this process is in its second trial, another one comes, trains all that are left, and goes."""
     command = ["finetune", base, data, "--out", tmp_path / "run", "--trials", 4, "--json"]

@@ -106,6 +106,7 @@ def test_a_run_in_a_store_is_that_of_a_folder(finished: str, unbroken: Path) -> 
     assert json.loads(store.read("result.json"))["run"] == finished
 
 
+@pytest.mark.story
 def test_a_host_that_does_not_see_its_folder_follows_it(
     text: Path, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -133,6 +134,7 @@ def test_a_host_that_does_not_see_its_folder_follows_it(
         followed_run(said | {"run": "/nowhere", "files": {"../run.toml": ""}})
 
 
+@pytest.mark.story
 def test_every_verb_opens_it(
     finished: str, call: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: Path
 ) -> None:
@@ -310,6 +312,7 @@ def test_an_end_that_could_not_be_uploaded_is_uploaded_by_the_same_command(
     assert_same_end(url, unbroken)
 
 
+@pytest.mark.story
 def test_another_command_is_not_answered_with_the_figures_of_an_end_that_could_not_be_uploaded(
     text: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ def test_a_port_that_is_in_use_is_told(call: Callable[..., Outcome], runs: Path)
     assert len(outcome.err.splitlines()) == 1
 
 
+@pytest.mark.story
 def test_what_a_replica_finds_wrong_is_one_line(call: Callable[..., Outcome], runs: Path) -> None:
     outcome = call(runs / "chat", "--replicas", 2, "--port", 0, "--draft", "nowhere")
     assert outcome.code == 2

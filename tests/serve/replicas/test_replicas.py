@@ -149,6 +149,7 @@ def test_weights_are_in_memory_once(both: Asking) -> None:
         assert kilobytes["Private_Dirty"] == 0
 
 
+@pytest.mark.story
 def test_a_client_that_reads_late_gets_all(both: Asking) -> None:
     connection, response = both.stream()
     until(lambda: both.num_active() == [0, 0], "all is written")
