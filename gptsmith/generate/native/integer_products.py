@@ -39,6 +39,8 @@ INPUT_BYTES = 80
 """The bytes of a group of inputs."""
 SCALE, OFFSET, SUMS = 64, 68, 72
 """Where in them the scale, the scaled sum and the sums of the halves are."""
+AHEAD = 8192
+"""How far ahead of what is multiplied weights are brought from memory, in bytes."""
 WORDS = ir.VectorType(ir.IntType(16), 4 * LANES)
 PAIRS = ir.VectorType(I32, 2 * LANES)
 
@@ -96,11 +98,11 @@ def _quads(builder: Any, bits: int, count: int, weights: Any, fifths: Any) -> It
     """Each four columns of a group, with their weights: 64 bytes, four a row."""
     if bits == 8:
         for quad in range(count):
-            yield quad, loaded(builder, builder.add(weights, I64(64 * quad)), BYTES)
+            yield quad, _streamed(builder, builder.add(weights, I64(64 * quad)))
         return
     flags, sixteen = ir.VectorType(ir.IntType(1), 64), repeated(builder, I8(16), 64)
     for pair in range(4):  # the low halves of 64 bytes belong to four columns, the high ones to those 16 further on
-        both = loaded(builder, builder.add(weights, I64(64 * pair)), BYTES)
+        both = _streamed(builder, builder.add(weights, I64(64 * pair)))
         halves = (
             builder.and_(both, repeated(builder, I8(15), 64)),
             builder.lshr(both, repeated(builder, I8(4), 64)),
@@ -111,6 +113,13 @@ def _quads(builder: Any, bits: int, count: int, weights: Any, fifths: Any) -> It
                 fifth = builder.bitcast(loaded(builder, place, I64), flags)
                 half = builder.or_(half, builder.select(fifth, sixteen, ir.Constant(BYTES, None)))
             yield pair + 4 * number, half
+
+
+def _streamed(builder: Any, address: Any) -> Any:
+    """The 64 bytes at an address; those some way behind them are brought from memory."""
+    ahead = builder.inttoptr(builder.add(address, I64(AHEAD)), I8.as_pointer())
+    call(builder, "llvm.prefetch.p0i8", ir.VoidType(), ahead, I32(0), I32(3), I32(1))  # to read, into all caches, data
+    return loaded(builder, address, BYTES)
 
 
 class _ByteSums:
