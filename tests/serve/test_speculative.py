@@ -31,10 +31,15 @@ def texts(running: Served) -> list[str | None]:
     return found
 
 
+@pytest.fixture(scope="module")
+def plain_texts(served: Served) -> list[str | None]:
+    return texts(served)
+
+
 @pytest.mark.parametrize("draft", ["base", "adapted"])
-def test_texts_are_the_same_with_a_draft(served: Served, runs: Path, draft: str) -> None:
+def test_texts_are_the_same_with_a_draft(plain_texts: list[str | None], runs: Path, draft: str) -> None:
     with serving([str(runs / "base"), str(runs / "chat")], draft=str(runs / draft)) as running:
-        assert texts(running) == texts(served)
+        assert texts(running) == plain_texts
         figures = running.state.models.loaded["base"].engine.figures()
         assert figures.num_proposed_tokens > figures.num_accepted_tokens > 0
 

@@ -73,6 +73,7 @@ def wait_for(process: Forked, is_there: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.story
 def test_killed_at_random_instants_it_ends_where_it_would_have(text: Path, unstopped: Path, tmp_path: Path) -> None:
     """The same command again resumes: nobody has to name a checkpoint."""
     chance = random.Random(3)

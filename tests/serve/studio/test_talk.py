@@ -73,6 +73,7 @@ class TalkPage(StudioPage):
             self.context.route(MARKS, answer)
 
 
+@pytest.mark.story
 def test_thumbs_and_edits_are_kept_changed_taken_back_and_seen_everywhere(talked: Opened, browser: Any) -> None:
     talked.ask("DELETE", "/studio/api/marks")
     seen = TalkPage(browser, talked)

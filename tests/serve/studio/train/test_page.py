@@ -14,6 +14,7 @@ NAME = "Alte Texte נפח 😀"
 
 
 @pytest.mark.usefixtures("words_only")
+@pytest.mark.story
 def test_a_training_is_chosen_planned_set_and_started(studio: Opened, browser: Any) -> None:
     studio.post("data/make", name=NAME, path="text.txt")
     seen = StudioPage(browser, studio, "train")
