@@ -1,12 +1,15 @@
 """What Ray costs: the time of a step beside torchrun's, and the time from a killed worker to the next step.
 
-    python bench/ray_workers.py [PAIRS]
+    python bench/ray_workers.py [PAIRS] [WORKERS]
 
-Two processes train the same small model, by torchrun and by `--ray local`, in pairs. Steps take about 100 ms.
+So many processes, of one thread each, train the same small model, by torchrun and on a cluster of Ray that has as many
+CPUs, in pairs. A step takes about 50 ms for each of them. Ray's own processes take time of a core too: with fewer WORKERS
+than cores, see what they cost where one is free.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
@@ -52,16 +55,19 @@ def step_ms(run: Path) -> float:
     return 1000 * (seconds[NUM_STEPS] - seconds[FIRST_STEP]) / (NUM_STEPS - FIRST_STEP)
 
 
-def overhead(folder: Path, text: Path, num_pairs: int) -> None:
+def overhead(folder: Path, text: Path, num_pairs: int, num_workers: int) -> None:
     """Prints the time of a step by torchrun and by Ray, in pairs."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={num_workers}", "-m"]
+    ray = [str(Path(sys.executable).with_name("ray"))]
+    head = ["start", "--head", f"--num-cpus={num_workers}", "--include-dashboard=false", "--node-ip-address=127.0.0.1"]
+    subprocess.run([*ray, *head], env=environment, check=True, capture_output=True)
     ratios = []
     for pair in range(num_pairs):
         runs = [folder / f"torchrun-{pair}", folder / f"ray-{pair}"]
         commands = [
             [*torchrun, *command(text, runs[0])],
-            [sys.executable, "-m", *command(text, runs[1]), "--ray", "local", "--workers", "2"],
+            [sys.executable, "-m", *command(text, runs[1]), "--ray", "auto", "--workers", str(num_workers)],
         ]
         order = (0, 1) if pair % 2 == 0 else (1, 0)
         for which in order:
@@ -70,6 +76,7 @@ def overhead(folder: Path, text: Path, num_pairs: int) -> None:
         ratios.append(other / one)
         print(f"torchrun {one:.1f} ms per step, Ray {other:.1f} ms: {other / one - 1:+.1%}", flush=True)
     print(f"median of the pairs: {statistics.median(ratios) - 1:+.1%}", flush=True)
+    subprocess.run([*ray, "stop"], check=True, capture_output=True)
 
 
 def writer_of(run: Path) -> int:
@@ -106,12 +113,16 @@ def recovery(folder: Path, text: Path) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pairs", nargs="?", type=int, default=3)
+    parser.add_argument("workers", nargs="?", type=int, default=2)
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text = folder / "text.txt"
         write_text(text)
         recovery(folder, text)
-        overhead(folder, text, int(sys.argv[1]) if sys.argv[1:] else 3)
+        overhead(folder, text, options.pairs, options.workers)
 
 
 if __name__ == "__main__":

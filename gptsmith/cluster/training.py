@@ -24,7 +24,7 @@ from gptsmith.run.distributed import TIMEOUT
 from gptsmith.train.request import ClusterRequest
 from gptsmith.train.text_request import READ_PATHS
 
-LISTEN_EVERY_S = 0.1
+LISTEN_EVERY_S = 0.25
 IN_PYTHON_ONLY = ("callbacks", "reward")
 
 

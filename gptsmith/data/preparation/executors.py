@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import multiprocess
 from datatrove.executor.base import PipelineExecutor
 from datatrove.executor.local import LocalPipelineExecutor
 from datatrove.executor.ray import RayPipelineExecutor
@@ -50,6 +51,8 @@ def _options(step: Step, num_workers: int) -> dict[str, Any]:
 
 
 def _local(step: Step, num_workers: int) -> PipelineExecutor:
+    # Workers are forked from one process that has imported everything, instead of importing it each.
+    multiprocess.set_forkserver_preload([__name__])
     return LocalPipelineExecutor(**_options(step, num_workers))
 
 

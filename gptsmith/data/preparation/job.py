@@ -23,7 +23,7 @@ from gptsmith.text.tokenizers import KINDS as TOKENIZERS
 from gptsmith.text.tokenizers import TokenizerSettings
 
 JOB = "job.json"
-NUM_SHARES, MIN_SHARE_BYTES = 256, 1_000_000
+NUM_SHARES, MIN_SHARE_BYTES = 256, 4_000_000
 """A text is divided into so many shares at most, and into none that is smaller."""
 
 
@@ -128,6 +128,11 @@ class Job:
         if self.validation is not None:
             validation = HashedFiles(list(map(_file, self.validation)), dict(self.validation_skipped or {}))
         return TextFiles(HashedFiles(list(map(_file, self.train)), dict(self.skipped)), validation, self.note)
+
+    def files_of(self, share: FileShare) -> list[tuple[Candidate, FileRecord]]:
+        """The files of a share alone."""
+        files = self.train if share.text == "train" else self.validation or []
+        return list(map(_file, files[share.first : share.last]))
 
     def shares(self) -> list[FileShare]:
         """The files that the tasks of the first step read, one share each."""

@@ -101,13 +101,10 @@ class ReadFiles(Step):
     def run(self, rank: int) -> None:
         job = _job(self.folder)
         share = job.shares()[rank]
-        files = job.files.train if share.text == "train" else job.files.validation
-        assert files is not None, "a share is of a text that is there"
-        hashed = files.files[share.first : share.last]
         with built_once(private_folder(self.folder / PARTS) / share.name, is_whole) as working:
             if working is not None:
                 with meter(self.name, 1) as bar:
-                    PartBuild(working, hashed, job.settings.reading, job.cleaning).run(bar)
+                    PartBuild(working, job.files_of(share), job.settings.reading, job.cleaning).run(bar)
 
 
 class JoinTexts(Step):
