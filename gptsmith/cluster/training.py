@@ -25,6 +25,8 @@ from gptsmith.train.request import ClusterRequest
 from gptsmith.train.text_request import READ_PATHS
 
 LISTEN_EVERY_S = 0.25
+ENDING_S = 60.0
+"""How long Ray may take to end the workers once what was requested cannot be done: it starts them again first."""
 IN_PYTHON_ONLY = ("callbacks", "reward")
 
 
@@ -147,6 +149,22 @@ def _followed(ray: Any, trainer: Any, mailbox: Any) -> dict[str, Any]:
 
     thread = threading.Thread(target=fit, name="ray", daemon=True)
     thread.start()
+    try:
+        return _heard(ray, thread, mailbox, failures)
+    finally:
+        if thread.is_alive():
+            console.note("Ray ends the workers", "dim")
+        # Ray crashes the process if it is shut down while a thread asks it for something.
+        thread.join(ENDING_S)
+
+
+def _heard(ray: Any, thread: threading.Thread, mailbox: Any, failures: list[BaseException]) -> dict[str, Any]:
+    """The figures, once the workers have told them. Says what they say until then, and tells them to stop.
+
+    Args:
+        thread: the one that has Ray train.
+        failures: why it has ended, if it failed.
+    """
     said = News()
     with _signals() as received:
         while True:
