@@ -2,9 +2,9 @@
 
     python bench/ray_workers.py [PAIRS] [WORKERS]
 
-So many processes, of one thread each, train the same small model, by torchrun and on a cluster of Ray that has as many
-CPUs, in pairs. A step takes some 100 ms. Ray's own processes take time of a core too: with fewer WORKERS than cores, see
-what they cost where one is free.
+So many processes, of one thread each, train the same small model, in pairs: by torchrun, and on a cluster of Ray that
+has as many CPUs. A step takes some 100 ms. Ray's own processes take time of a core too: with fewer WORKERS than cores,
+see what they cost where one is free.
 """
 
 from __future__ import annotations
