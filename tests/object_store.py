@@ -15,7 +15,9 @@ BUCKET = "smithy"
 def s3_server(patch: pytest.MonkeyPatch, bucket: str = BUCKET) -> Iterator[str]:
     """A server of its own with one bucket, found by the environment as any other would be; gives the bucket's URL."""
     from moto.server import ThreadedMotoServer
+    from werkzeug.serving import WSGIRequestHandler
 
+    patch.setattr(WSGIRequestHandler, "disable_nagle_algorithm", True)  # else a second packet waits for 40 ms
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
