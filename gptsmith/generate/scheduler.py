@@ -13,9 +13,11 @@ from gptsmith.generate.prefix_cache import Prefix, PrefixCache, common_length
 from gptsmith.generate.sequence import SequenceState
 from gptsmith.generate.settings import EngineSettings
 
-CHUNK_MULTIPLE = 4
-"""Prompts are read in chunks of multiples of so many tokens: each number of rows that is new to oneDNN costs it time. A
-step reads one multiple, however slow it is."""
+ROWS_MULTIPLE = 8
+"""Of prompts so much is read in a pass that it has a multiple of so many tokens: each number of rows that is new to
+oneDNN costs it time, and compiled code reads weights once for so many rows."""
+LEAST_CHUNK = 4
+"""A step reads so many tokens of a prompt, or a few more, however slow it is."""
 
 MIN_SHARED_PREFIX = 16
 """A sequence waits for another's prefill if that spares it at least so many tokens."""
@@ -110,7 +112,7 @@ class Scheduler:
     def chunk_size(self, start: int) -> int:
         """How many tokens from a position on may be read beside a step of now."""
         fitting = self.budget.num_tokens(start, self.budget.allowance(len(self.decoding)))
-        return int(max(CHUNK_MULTIPLE, min(fitting, self.settings.max_prefill_tokens)))
+        return int(max(ROWS_MULTIPLE, min(fitting, self.settings.max_prefill_tokens)))
 
     def next_pass(self, proposals: Mapping[SequenceState, list[int]]) -> tuple[list[ScheduledTokens], float]:
         """The tokens of the next pass, for which there is room in the cache: one of each sequence that is decoded, with
@@ -125,7 +127,8 @@ class Scheduler:
             proposed = proposals.get(sequence, NO_TOKENS)
             segment = Segment(sequence.table, sequence.num_computed, 1 + len(proposed))
             scheduled.append(ScheduledTokens(sequence, segment, True, proposed))
-        scheduled = self._with_room(scheduled + self._prefill_chunks(len(scheduled)))
+        num_rows = sum(each.segment.count for each in scheduled)
+        scheduled = self._with_room(scheduled + self._prefill_chunks(len(scheduled), num_rows))
         scheduled.sort(key=lambda each: (each.segment.count > 1, each.segment.end))
         cost = sum(self.budget.cost(s.segment.start, s.segment.count) for s in scheduled if not s.is_decoding)
         return scheduled, cost
@@ -152,8 +155,8 @@ class Scheduler:
         failed = {sequence for sequence, _ in self.unplaced}
         return [each for each in scheduled if each.sequence in self.running and each.sequence not in failed]
 
-    def _prefill_chunks(self, num_decoding: int) -> list[ScheduledTokens]:
-        """The next chunks of prompts that the budget allows beside so many sequences."""
+    def _prefill_chunks(self, num_decoding: int, num_rows: int) -> list[ScheduledTokens]:
+        """The next chunks of prompts that the budget allows beside so many sequences, which have `num_rows` tokens."""
         allowed, room = self.budget.allowance(num_decoding), self.settings.max_prefill_tokens
         chunks: list[ScheduledTokens] = []
         cost = 0.0
@@ -162,11 +165,13 @@ class Scheduler:
                 continue
             start = sequence.num_computed
             fitting = self.budget.num_tokens(start, allowed - cost)
-            whole = max(min(fitting, room) // CHUNK_MULTIPLE * CHUNK_MULTIPLE, 0 if cost else CHUNK_MULTIPLE)
-            count = int(min(len(sequence.ids) - start, whole, room))
+            whole = (num_rows + min(fitting, room)) // ROWS_MULTIPLE * ROWS_MULTIPLE - num_rows
+            least = 0 if cost else LEAST_CHUNK + -(num_rows + LEAST_CHUNK) % ROWS_MULTIPLE
+            count = int(min(len(sequence.ids) - start, max(whole, least), room))
             if count > 0:
                 chunks.append(ScheduledTokens(sequence, Segment(sequence.table, start, count), False))
                 room -= count
+                num_rows += count
                 cost += self.budget.cost(start, count)
         return chunks
 

@@ -17,6 +17,7 @@ from gptsmith.generate.engine import Engine
 from gptsmith.generate.inference_model import inference_model
 from gptsmith.generate.kv_cache import PagedKVCache, Segment
 from gptsmith.generate.kv_memory import KVCacheMemory
+from gptsmith.generate.prefill_budget import PrefillBudget
 from gptsmith.generate.request import OutputChunk, Request
 from gptsmith.generate.sampling import SamplingSettings, sample_from_uniform, uniform
 from gptsmith.generate.settings import EngineSettings
@@ -75,6 +76,25 @@ def test_a_beginning_is_shared_and_not_copied() -> None:
     assert figures.num_shared_kv_blocks == len(PROMPT) // 4 - 1
     assert figures.num_kv_blocks == len(PROMPT) // 4 - 1 + 6 * 2
     run(engine)
+
+
+@pytest.mark.parametrize("allowance", [0.5, 21.0])
+def test_a_pass_beside_texts_has_whole_blocks_of_rows(
+    passes: list[list[Segment]], monkeypatch: pytest.MonkeyPatch, allowance: float
+) -> None:
+    monkeypatch.setattr(PrefillBudget, "allowance", lambda self, num_decoding: allowance)
+    engine = Engine(MODEL, TOKENIZER, settings=EngineSettings(max_num_seqs=8))
+    for seed in range(3):
+        engine.submit(Request([200 + seed, 9], 30, seed=seed, ignore_end=True), lambda chunk: None)
+    for _ in range(4):
+        engine.step()
+    passes.clear()
+    engine.submit(Request(PROMPT, 1), lambda chunk: None)
+    run(engine)
+    num_rows = [sum(s.count for s in segments) for segments in passes if len(segments) == 4]
+    whole = 8 if allowance < 8 else 16  # three texts, and 5 or 13 tokens of the prompt
+    assert len(num_rows) == -(-len(PROMPT) // (whole - 3))
+    assert num_rows[:-1] == [whole] * (len(num_rows) - 1)
 
 
 def test_the_oldest_prefixes_make_room(passes: list[list[Segment]]) -> None:
