@@ -67,7 +67,7 @@ def evaluation_windows(
     """Batches of input ids and targets, int64 (B, T), that score every token exactly once, in order.
 
     The first token is predicted from the stream's last, an EOS token. With `max_tokens` only about so many tokens are
-    scored, in windows spread evenly over the stream.
+    scored, in windows spread evenly over the stream. Windows are no longer than the stream.
     """
     starts = window_starts(len(stream), context_length, max_tokens)
     for first in range(0, len(starts), batch_size):
@@ -75,7 +75,7 @@ def evaluation_windows(
             stream.slice(start - 1, min(start + context_length, len(stream)), circular=True)
             for start in starts[first : first + batch_size]
         ]
-        yield _stacked(samples, context_length)
+        yield _stacked(samples, min(context_length, len(stream)))
 
 
 def _stacked(samples: list[np.ndarray], context_length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -84,7 +84,7 @@ def score_units(
         sizes = num_bytes_per_token[tokens]
         if are_documents:
             rows = starts[num_rows : num_rows + len(targets), None]
-            places = (rows + np.arange(context))[is_scored].astype(np.uint64)
+            places = (rows + np.arange(targets.shape[1]))[is_scored].astype(np.uint64)
             units = np.searchsorted(stream.document_ends, places, side="right")
         else:
             begins = num_bytes + sizes.cumsum() - sizes

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from functools import partial
@@ -417,3 +420,41 @@ def test_a_counter_is_waited_for_in_vain() -> None:
 @compiling.kept
 def reaches_one(counter: int) -> bool:
     return threads.reaches(counter, 1, 3)
+
+
+DECODED = """
+import sys
+from gptsmith.compress.forms import in_forms, roundable
+from gptsmith.generate.engine import Engine
+from gptsmith.generate.settings import EngineSettings
+from gptsmith.model.config import GPTConfig
+from gptsmith.model.gpt import GPT
+from gptsmith.text.tokenizers.bytes import BytesTokenizerSettings
+model = GPT(GPTConfig(vocab_size=512, context_length=64, embed_dim=64, num_layers=1, num_heads=2), seed=1).eval()
+model = in_forms(model, dict.fromkeys(roundable(model), sys.argv[1]))
+Engine(model, BytesTokenizerSettings().train(list, 0), settings=EngineSettings(engine="native"))
+"""
+
+
+@pytest.mark.story
+def test_what_two_processes_have_kept_is_not_mixed_up(tmp_path: Path) -> None:
+    """The second finds what all models share, and compiles the products of its own format."""
+    for form in ("q8_0", "q4_0", "q5_1"):
+        ended = subprocess.run(
+            [sys.executable, "-c", DECODED, form],
+            env={**os.environ, "GPTSMITH_CACHE": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == 0, ended.stderr
+
+
+def test_functions_that_one_function_makes_have_names_of_their_own() -> None:
+    def made(number: int) -> Any:
+        @compiling.compiled
+        def plus(x: int) -> int:
+            return x + number
+
+        return plus
+
+    assert len({made(number).py_func.__qualname__ for number in range(3)}) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -42,9 +43,23 @@ OPTIONS: Any = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+_names: Counter[tuple[str, str]] = Counter()
+
+
+def _named(function: Function) -> Function:
+    """The function, under a name that no other one of its module has. Those that one function makes have one name, and
+    numba tells them apart by the order in which a process has compiled them. Where two processes keep what they have
+    compiled, and had another order, a third would call one for the other."""
+    name = function.__module__, function.__qualname__
+    if number := _names[name]:
+        function.__qualname__ += f"_{number}"
+    _names[name] += 1
+    return function
+
+
 def compiled(function: Function) -> Function:
     """A function that runs without the interpreter and its lock, for others that do: Python cannot call it."""
-    result: Any = _jit(**OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    result: Any = _jit(**OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(_named(function))
     return cast(Function, result)
 
 
@@ -56,7 +71,7 @@ def kept(function: Function) -> Function:
 
 def inlined(function: Function) -> Function:
     """A function that becomes part of those that call it."""
-    result: Any = _jit(**OPTIONS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    result: Any = _jit(**OPTIONS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(_named(function))
     return cast(Function, result)
 
 
