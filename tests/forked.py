@@ -77,15 +77,13 @@ class Forked:
         """Where it has written a pattern to standard output or to standard error, once it has."""
         deadline = time.monotonic() + timeout
         while True:
-            ended, texts = (
-                self.poll() is not None,
-                [path.read_text(encoding="utf-8") for path in (self._out, self._err)],
-            )
+            ended = self.poll() is not None
+            texts = [path.read_text(encoding="utf-8") for path in (self._out, self._err)]
             if found := next(filter(None, (re.search(pattern, text) for text in texts)), None):
                 return found
             assert not ended, texts
             assert time.monotonic() < deadline, texts
-            time.sleep(0.01)
+            self._process.join(0.01)
 
     def send_signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)

@@ -18,11 +18,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+
+from tests.answering import Answering
 
 BUCKET = "smithy"
 PAGE = 20
@@ -107,7 +109,7 @@ class GoogleServer(ThreadingHTTPServer):
         return answer | ({"nextPageToken": str(end)} if end < len(found) else {})
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Answering):
     server: GoogleServer
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # else an answer's second packet waits for 40 ms
@@ -131,11 +133,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
-
-    do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815
-
-    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
-        pass
 
     def _answer(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         if self.command == "DELETE" and "upload_id" in query:

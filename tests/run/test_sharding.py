@@ -44,7 +44,7 @@ def work() -> NoReturn:
             for dtype in (torch.float32, torch.bfloat16):
                 check(preset("smith", **SHAPE, **change), dtype)
         code = 0
-    except BaseException:
+    except Exception:
         traceback.print_exc()
     os._exit(code)  # threads of the group may abort a process that takes itself apart
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
 from collections.abc import Iterator
 
@@ -22,6 +23,14 @@ def bucket() -> Iterator[str]:
 def google() -> Iterator[GoogleServer]:
     with pytest.MonkeyPatch.context() as patch, google_server(patch) as server:
         yield server
+
+
+@pytest.fixture
+def silent_address() -> Iterator[str]:
+    """An address that is bound, and nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 @pytest.fixture(params=["memory", "s3", "gs"])

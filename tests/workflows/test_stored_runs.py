@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from gptsmith.store.lock import LostLockError, StoreLock
 from gptsmith.store.objects import Store, StoreError
 from gptsmith.train.callbacks import more_callbacks
 from gptsmith.train.trainer import Trainer
+from tests.answering import Answering
 from tests.callbacks import After, AtStart, stopped_after
 from tests.object_store import s3_server
 from tests.workflows.conftest import SMALL, Outcome
@@ -336,7 +337,7 @@ def train_without_upload(text: Path, url: str, monkeypatch: pytest.MonkeyPatch) 
     assert stored_steps(url) == []
 
 
-class Refusing(BaseHTTPRequestHandler):
+class Refusing(Answering):
     """A store that knows nobody."""
 
     def answer(self) -> None:
@@ -345,11 +346,6 @@ class Refusing(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
-
-    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = answer  # noqa: N815
-
-    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
-        pass
 
 
 @pytest.fixture

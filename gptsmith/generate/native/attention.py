@@ -111,7 +111,7 @@ def _score_keys(num_rows: int) -> Any:
     """The function that writes q K' scale of one head and rows of one sequence, for keys from `begin` to `end`."""
     addresses, key_addresses = addresses_of(num_rows), addresses_of(KEYS)
     dots_of_floats, dots_of_bytes = (key_blocks.dots(num_rows, are_bytes=are_bytes) for are_bytes in (False, True))
-    no_sums, store_totals = key_blocks.no_sums(num_rows * KEYS), key_blocks.store_totals(num_rows)
+    no_sums, store_totals = row_blocks.zeros(num_rows * KEYS), key_blocks.store_totals(num_rows)
     moved = row_blocks.moved(num_rows)
 
     @inlined
@@ -187,7 +187,7 @@ def _mix_values(num_rows: int) -> Any:
     """The function that writes the sums of values from `begin` to `end`, weighted, times a share of each row."""
     addresses, offsets_of = addresses_of(num_rows), addresses_of(VECTORS)
     of_floats, of_bytes = (key_blocks.weighted(num_rows, are_bytes=are_bytes) for are_bytes in (False, True))
-    no_sums, store_shares = key_blocks.no_sums(num_rows * VECTORS), key_blocks.store_shares(num_rows)
+    no_sums, store_shares = row_blocks.zeros(num_rows * VECTORS), key_blocks.store_shares(num_rows)
     moved = row_blocks.moved(num_rows)
 
     @inlined

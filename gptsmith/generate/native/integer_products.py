@@ -28,6 +28,7 @@ from gptsmith.generate.native.vectors import (
     Address,
     Floats,
     Nothing,
+    each,
     loaded,
     operation,
     repeated,
@@ -74,7 +75,7 @@ def group_products(bits: int, num_rows: int, half: int | None = None) -> Any:
 
     @operation(several(Floats, num_rows), Address, Address, types.int64, several(Address, num_rows))
     def group(builder: Any, weights: Any, fifths: Any, zero: Any, inputs: Any) -> Any:
-        rows = [builder.extract_value(inputs, number) for number in range(num_rows)]
+        rows = each(builder, inputs)
         all_sums = [_sums(builder, row, builder.trunc(zero, I32), half) for row in rows]
         for quad, values in _quads(builder, bits, count, weights, fifths):
             for sums in all_sums:

@@ -8,7 +8,6 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from gptsmith.generate.native.compiling import call
 from gptsmith.generate.native.vectors import (
     F32,
     F32S,
@@ -19,6 +18,8 @@ from gptsmith.generate.native.vectors import (
     Address,
     Floats,
     Nothing,
+    each,
+    fused_multiply_add,
     loaded,
     operation,
     repeated,
@@ -38,11 +39,11 @@ def dots(num_rows: int, *, are_bytes: bool) -> Any:
 
     @operation(all_sums, several(Address, num_rows), several(Address, KEYS), types.int64, all_sums)
     def dots(builder: Any, queries: Any, keys: Any, at: Any, sums: Any) -> Any:
-        key_parts = [_numbers(builder, key, at, are_bytes) for key in _each(builder, keys)]
-        query_parts = [_numbers(builder, query, at, False) for query in _each(builder, queries)]
+        key_parts = [_numbers(builder, key, at, are_bytes) for key in each(builder, keys)]
+        query_parts = [_numbers(builder, query, at, False) for query in each(builder, queries)]
         pairs = [(query, key) for query in query_parts for key in key_parts]
-        rows = zip(pairs, _each(builder, sums), strict=True)
-        return [_multiply_add(builder, query, key, total) for (query, key), total in rows]
+        rows = zip(pairs, each(builder, sums), strict=True)
+        return [fused_multiply_add(builder, query, key, total) for (query, key), total in rows]
 
     return dots
 
@@ -52,9 +53,9 @@ def store_totals(num_rows: int) -> Any:
 
     @operation(Nothing, several(Address, num_rows), several(Floats, num_rows * KEYS), types.float32)
     def store_totals(builder: Any, scores: Any, sums: Any, scale: Any) -> Any:
-        totals = _totals(builder, _each(builder, sums))
+        totals = _totals(builder, each(builder, sums))
         totals = builder.fmul(totals, repeated(builder, scale, num_rows * KEYS))
-        for number, address in enumerate(_each(builder, scores)):
+        for number, address in enumerate(each(builder, scores)):
             part = _picked(builder, totals, totals, range(number * KEYS, number * KEYS + KEYS))
             builder.store(part, builder.inttoptr(address, part.type.as_pointer()), align=4)
 
@@ -71,15 +72,15 @@ def weighted(num_rows: int, *, are_bytes: bool) -> Any:
 
     @operation(all_sums, several(Address, num_rows), types.float32, Address, several(Address, VECTORS), all_sums)
     def weighted(builder: Any, weights: Any, factor: Any, value: Any, offsets: Any, sums: Any) -> Any:
-        parts = [_numbers(builder, value, offset, are_bytes) for offset in _each(builder, offsets)]
+        parts = [_numbers(builder, value, offset, are_bytes) for offset in each(builder, offsets)]
         found = []
-        for number, address in enumerate(_each(builder, weights)):
+        for number, address in enumerate(each(builder, weights)):
             weight = loaded(builder, address, F32)
             if are_bytes:
                 weight = builder.fmul(weight, factor)
             for place, part in enumerate(parts):
                 total = builder.extract_value(sums, number * VECTORS + place)
-                found.append(_multiply_add(builder, repeated(builder, weight), part, total))
+                found.append(fused_multiply_add(builder, repeated(builder, weight), part, total))
         return found
 
     return weighted
@@ -91,24 +92,14 @@ def store_shares(num_rows: int) -> Any:
 
     @operation(Nothing, places, several(Address, VECTORS), several(Floats, num_rows * VECTORS), places)
     def store_shares(builder: Any, targets: Any, offsets: Any, sums: Any, shares: Any) -> Any:
-        totals = iter(_each(builder, sums))
-        for target, place in zip(_each(builder, targets), _each(builder, shares), strict=True):
+        totals = iter(each(builder, sums))
+        for target, place in zip(each(builder, targets), each(builder, shares), strict=True):
             share = repeated(builder, loaded(builder, place, F32))
-            for offset in _each(builder, offsets):
+            for offset in each(builder, offsets):
                 address = builder.inttoptr(builder.add(target, offset), F32S.as_pointer())
                 builder.store(builder.fmul(next(totals), share), address, align=4)
 
     return store_shares
-
-
-def no_sums(count: int) -> Any:
-    """The operation () that gives so many sums of nothing."""
-
-    @operation(several(Floats, count))
-    def no_sums(builder: Any) -> Any:
-        return [ir.Constant(F32S, None)] * count
-
-    return no_sums
 
 
 def _totals(builder: Any, sums: Sequence[Any]) -> Any:
@@ -138,11 +129,3 @@ def _numbers(builder: Any, address: Any, at: Any, are_bytes: bool) -> Any:
         place = builder.add(address, builder.lshr(at, I64(2)))
         return builder.sitofp(loaded(builder, place, ir.VectorType(I8, LANES)), F32S)
     return loaded(builder, builder.add(address, at), F32S)
-
-
-def _each(builder: Any, values: Any) -> list[Any]:
-    return [builder.extract_value(values, number) for number in range(values.type.count)]
-
-
-def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    return call(builder, "llvm.fmuladd.v16f32", F32S, a, b, c)

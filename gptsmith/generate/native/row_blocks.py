@@ -7,7 +7,6 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from gptsmith.generate.native.compiling import call
 from gptsmith.generate.native.integer_products import OFFSET, SCALE, SUMS
 from gptsmith.generate.native.vectors import (
     F32,
@@ -17,6 +16,8 @@ from gptsmith.generate.native.vectors import (
     Address,
     Floats,
     Nothing,
+    each,
+    fused_multiply_add,
     loaded,
     operation,
     repeated,
@@ -39,7 +40,7 @@ def moved(num_rows: int) -> Any:
 
     @operation(several(Address, num_rows), several(Address, num_rows), types.int64)
     def moved(builder: Any, places: Any, offset: Any) -> Any:
-        return [builder.add(place, offset) for place in _each(builder, places)]
+        return [builder.add(place, offset) for place in each(builder, places)]
 
     return moved
 
@@ -58,10 +59,10 @@ def scaled(num_rows: int) -> Any:
     def scaled(builder: Any, products: Any, scales: Any, places: Any, sums: Any) -> Any:
         factors = [
             builder.fmul(repeated(builder, _number(builder, place, SCALE, F32)), scales)
-            for place in _each(builder, places)
+            for place in each(builder, places)
         ]
-        rows = zip(_each(builder, products), factors, _each(builder, sums), strict=True)
-        return [_multiply_add(builder, *row) for row in rows]
+        rows = zip(each(builder, products), factors, each(builder, sums), strict=True)
+        return [fused_multiply_add(builder, *row) for row in rows]
 
     return scaled
 
@@ -81,9 +82,9 @@ def raised(num_rows: int, half: int | None = None) -> Any:
 
     @operation(several(Floats, num_rows), Floats, several(Address, num_rows), several(Floats, num_rows))
     def raised(builder: Any, minimums: Any, places: Any, sums: Any) -> Any:
-        offsets = [repeated(builder, offset(builder, place)) for place in _each(builder, places)]
-        rows = zip(offsets, _each(builder, sums), strict=True)
-        return [_multiply_add(builder, minimums, factor, total) for factor, total in rows]
+        offsets = [repeated(builder, offset(builder, place)) for place in each(builder, places)]
+        rows = zip(offsets, each(builder, sums), strict=True)
+        return [fused_multiply_add(builder, minimums, factor, total) for factor, total in rows]
 
     return raised
 
@@ -93,20 +94,12 @@ def store(num_rows: int) -> Any:
 
     @operation(Nothing, several(Address, num_rows), several(Floats, num_rows), Floats, Floats)
     def store(builder: Any, addresses: Any, sums: Any, scales: Any, bias: Any) -> Any:
-        for address, total in zip(_each(builder, addresses), _each(builder, sums), strict=True):
+        for address, total in zip(each(builder, addresses), each(builder, sums), strict=True):
             values = builder.fadd(builder.fmul(total, scales), bias)
             builder.store(values, builder.inttoptr(address, F32S.as_pointer()), align=4)
 
     return store
 
 
-def _each(builder: Any, values: Any) -> list[Any]:
-    return [builder.extract_value(values, number) for number in range(values.type.count)]
-
-
 def _number(builder: Any, place: Any, offset: int, type_: Any) -> Any:
     return loaded(builder, builder.add(place, I64(offset)), type_)
-
-
-def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    return call(builder, "llvm.fmuladd.v16f32", F32S, a, b, c)

@@ -76,6 +76,16 @@ def _constant(value: float) -> Any:
     return ir.Constant(F32S, [float(value)] * LANES)
 
 
+def fused_multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """a b + c, lane by lane, rounded once where the processor can."""
+    return call(builder, "llvm.fmuladd.v16f32", F32S, a, b, c)
+
+
+def each(builder: Any, values: Any) -> list[Any]:
+    """The values of a tuple."""
+    return [builder.extract_value(values, number) for number in range(values.type.count)]
+
+
 def loaded(builder: Any, address: Any, type_: Any) -> Any:
     """What lies at an address."""
     return builder.load(builder.inttoptr(address, type_.as_pointer()), align=1)
@@ -182,7 +192,7 @@ def store_integer(builder: Any, address: Any, value: Any) -> Any:
 @operation(Floats, Floats, Floats, Floats)
 def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """a b + c."""
-    return call(builder, "llvm.fmuladd.v16f32", F32S, a, b, c)
+    return fused_multiply_add(builder, a, b, c)
 
 
 @operation(Floats, Floats, Floats)
@@ -223,11 +233,11 @@ def exponential(builder: Any, x: Any) -> Any:
     x = builder.select(builder.fcmp_ordered(">", x, low), x, low)
     x = builder.select(builder.fcmp_ordered("<", x, high), x, high)
     n = call(builder, "llvm.rint.v16f32", F32S, builder.fmul(x, _constant(1.4426950408889634)))
-    rest = call(builder, "llvm.fmuladd.v16f32", F32S, n, _constant(-0.693359375), x)
-    rest = call(builder, "llvm.fmuladd.v16f32", F32S, n, _constant(2.12194440e-4), rest)
+    rest = fused_multiply_add(builder, n, _constant(-0.693359375), x)
+    rest = fused_multiply_add(builder, n, _constant(2.12194440e-4), rest)
     series = _constant(1.9875691500e-4)
     for factor in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1, 1.0, 1.0):
-        series = call(builder, "llvm.fmuladd.v16f32", F32S, series, rest, _constant(factor))
+        series = fused_multiply_add(builder, series, rest, _constant(factor))
     power = builder.add(builder.fptosi(n, I32S), ir.Constant(I32S, [127] * LANES))
     return builder.fmul(series, builder.bitcast(builder.shl(power, ir.Constant(I32S, [23] * LANES)), F32S))
 
