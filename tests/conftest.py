@@ -1,4 +1,4 @@
-"""What all tests share: one thread a process, a cache of their own, examples that do not change from run to run."""
+"""What all tests share: one thread a process, kept bytecode, a cache of their own, examples that stay the same."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import pytest
 from hypothesis import settings
 
 os.environ["OMP_NUM_THREADS"] = "1"
+# Without kept bytecode each of the many processes compiles the whole package again, and each worker every test.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # The libraries are millions of objects: looking through all of them often takes a tenth of the time.
 gc.set_threshold(100_000, 20, 50)
 # As in a shell where the environment is activated: messages then name the program by its short name.
