@@ -30,10 +30,26 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, 
         choose_device(name)
 
 
-def test_auto_takes_bfloat16_where_the_hardware_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for has, chosen in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(device, "multiplies_bfloat16", lambda _, has=has: has)
-        assert choose_dtype("auto", CPU) == chosen
+@pytest.mark.parametrize(
+    ("has", "slowdown", "chosen"),
+    [(True, 0.5, torch.bfloat16), (True, 1.1, torch.bfloat16), (True, 1.8, torch.float32), (False, 0.5, torch.float32)],
+)
+def test_auto_takes_bfloat16_where_the_hardware_has_it_and_is_no_slower(
+    monkeypatch: pytest.MonkeyPatch, has: bool, slowdown: float, chosen: torch.dtype
+) -> None:
+    monkeypatch.setattr(device, "multiplies_bfloat16", lambda _: has)
+    monkeypatch.setattr(device, "_slowdown_of_bfloat16", lambda: slowdown)
+    assert choose_dtype("auto", CPU) == chosen
+
+
+def test_the_slowdown_of_bfloat16_is_a_ratio_measured_once() -> None:
+    found = device._slowdown_of_bfloat16()
+    assert 0 < found < float("inf")
+    assert device._slowdown_of_bfloat16() == found
+
+
+def test_a_dtype_by_name_is_taken_as_it_is() -> None:
+    assert choose_dtype("bfloat16", CPU) == torch.bfloat16
     assert choose_dtype("float64", CPU) == torch.float64
     with pytest.raises(UserError, match=r"no dtype float16 \(allowed: auto, float32, bfloat16, float64\)"):
         choose_dtype("float16", CPU)

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gptsmith.model.device import multiplies_bfloat16
+from gptsmith.model.device import is_bfloat16_faster
 from gptsmith.run.sharding import full_tensor, is_sharded, shard_like
 from gptsmith.train.optimizers import Optimizer, OptimizerSettings, fused_adamw, trained_parameters
 
@@ -117,9 +117,9 @@ def orthogonalized(matrices: Tensor) -> Tensor:
     """Matrices (N, R, C) with the same singular vectors and singular values near 1.
 
     An odd polynomial of X is q(G) X with the Gram matrix G = X X', and all polynomials of G commute: only the small G
-    and q are multiplied until the end. float32 is multiplied as bfloat16 where the hardware has it, float64 as it is.
+    and q are multiplied until the end. float32 is multiplied as bfloat16 where that is faster, float64 as it is.
     """
-    coarse = matrices.dtype == torch.float32 and multiplies_bfloat16(matrices.device)
+    coarse = matrices.dtype == torch.float32 and is_bfloat16_faster(matrices.device)
     x = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=TINY)
     x = x.bfloat16() if coarse else x
     tall = x.shape[1] > x.shape[2]
