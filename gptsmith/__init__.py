@@ -19,8 +19,9 @@ from types import ModuleType
 from typing import Any
 
 # How long a thread of PyTorch's waits awake for the others. By default so long that two busy programs on one machine
-# slow each other six times; this costs nothing where one is alone. It must be known before PyTorch is imported.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# slow each other six times; half of this, and waking up takes a quarter of a small step. It must be known before
+# PyTorch is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 _STUB = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
 _HOMES = {name: home for home, name in re.findall(r"^from (\S+) import (\w+) as \2$", _STUB, re.MULTILINE)}

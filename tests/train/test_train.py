@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +168,20 @@ def test_muon_keeps_to_the_matrices_of_the_blocks() -> None:
     held = {id(p) for group in muon.param_groups for p in group["params"]}
     names = {name for name, p in model.named_parameters() if id(p) in held}
     assert names == {n for n, p in model.named_parameters() if n.startswith("blocks") and p.dim() == 2}
+
+
+def test_a_step_of_training_does_not_import_the_compiler() -> None:
+    code = (
+        "import sys, torch\n"
+        "from gptsmith.model.presets import preset\n"
+        "from gptsmith.model.gpt import GPT\n"
+        "from gptsmith.train.batch import Batch\n"
+        "from gptsmith.train.objectives.next_token import NextTokenSettings\n"
+        "from gptsmith.train.optimizers.muon import MuonSettings\n"
+        "from gptsmith.train.step import train_step\n"
+        "model = GPT(preset('smith', vocab_size=8, context_length=4, embed_dim=16, attention={'num_kv_heads': 4}))\n"
+        "ids = torch.zeros(1, 4, dtype=torch.long)\n"
+        "train_step(model, NextTokenSettings(), MuonSettings().build(model), [Batch(ids, ids)], 1.0)\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

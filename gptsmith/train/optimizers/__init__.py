@@ -2,23 +2,30 @@
 
 Contract: `settings.build(model)` returns an `Optimizer` over all parameters of the model that are trained, each exactly
 once. One that is frozen (`requires_grad` is false) is in no group.
+
+Our own parts are no `torch.optim.Optimizer`, which may stand in their place: it imports PyTorch's compiler when it is
+made, a second of every run's start.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, ClassVar
+from collections.abc import Iterable, MutableMapping, Sequence
+from typing import Annotated, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw as update_by_adamw
 
 from gptsmith.base.errors import ConfigurationError
 from gptsmith.base.kinds import Kinds
 from gptsmith.base.settings import Settings
 from gptsmith.run.sharding import part_of, with_local
 from gptsmith.run.stored_tensors import StoredTensors
+
+EPSILON = 1e-10
+"""AdamW divides by the root of the mean square plus this."""
 
 
 class OptimizerSettings(Settings):
@@ -40,10 +47,25 @@ class OptimizerSettings(Settings):
         """
 
 
-class Optimizer:
-    """One or more torch optimizers that together hold every parameter of a model that is trained once."""
+class Part(Protocol):
+    """What moves some of a model's parameters."""
 
-    def __init__(self, model: nn.Module, parts: Sequence[torch.optim.Optimizer]) -> None:
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Parameters (`params`) with their rate (`lr`) and whatever else they share."""
+
+    @property
+    def state(self) -> MutableMapping[Any, Any]:
+        """The running values of each parameter, by name."""
+
+    def step(self) -> Any:
+        """Moves every parameter that has a gradient."""
+
+
+class Optimizer:
+    """One or more parts that together hold every parameter of a model that is trained once."""
+
+    def __init__(self, model: nn.Module, parts: Sequence[Part]) -> None:
         self.parts = parts
         self.names = {id(parameter): name for name, parameter in trained_parameters(model).items()}
         held = [id(parameter) for parameter in self._parameters()]
@@ -60,8 +82,8 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Clears the gradients."""
-        for part in self.parts:
-            part.zero_grad(set_to_none=True)
+        for parameter in self._parameters():
+            parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:
         """All running values, as `parameter/value`; those of a sharded model are sharded too."""
@@ -107,18 +129,45 @@ def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return trained
 
 
-def fused_adamw(groups: list[dict[str, Any]], betas: tuple[float, float]) -> torch.optim.AdamW:
-    """PyTorch's AdamW over groups that name their own rate and decay, in one fused pass. Its running values exist from
-    the start: after a first pass they would lie in the memory that passes take and free, which then fit there no more.
-    """
-    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=1e-10, weight_decay=0.0, fused=True)
-    for parameter in (p for group in optimizer.param_groups for p in group["params"]):
-        optimizer.state[parameter] = {
-            "step": torch.zeros((), device=parameter.device),
-            "exp_avg": torch.zeros_like(parameter, requires_grad=False),
-            "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
+class FusedAdamW:
+    """AdamW over groups that name their own rate and decay, by PyTorch's fused pass. Its running values exist from the
+    start: after a first pass they would lie in the memory that passes take and free, which then fit there no more."""
+
+    def __init__(self, groups: list[dict[str, Any]], betas: tuple[float, float]) -> None:
+        self.param_groups = [{"weight_decay": 0.0, **group} for group in groups]
+        self.betas = betas
+        self.state: dict[Tensor, dict[str, Tensor]] = {
+            parameter: {
+                "step": torch.zeros((), device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter, requires_grad=False),
+                "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
+            }
+            for group in self.param_groups
+            for parameter in group["params"]
         }
-    return optimizer
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            values = [self.state[parameter] for parameter in parameters]
+            update_by_adamw(
+                parameters,
+                [parameter.grad for parameter in parameters],
+                [value["exp_avg"] for value in values],
+                [value["exp_avg_sq"] for value in values],
+                [],
+                [value["step"] for value in values],
+                fused=True,
+                amsgrad=False,
+                beta1=self.betas[0],
+                beta2=self.betas[1],
+                lr=group["lr"],
+                weight_decay=group["weight_decay"],
+                eps=EPSILON,
+                maximize=False,
+            )
 
 
 KINDS = Kinds(__name__, OptimizerSettings, default="muon")

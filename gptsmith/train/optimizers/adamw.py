@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 from torch import nn
 
-from gptsmith.train.optimizers import Optimizer, OptimizerSettings, fused_adamw, trained_parameters
+from gptsmith.train.optimizers import FusedAdamW, Optimizer, OptimizerSettings, trained_parameters
 
 EMBEDDING = "embedding.weight"
 
@@ -42,4 +42,4 @@ class AdamWSettings(OptimizerSettings):
                 "weight_decay": decay / self.embedding_lr_multiplier,
             },
         ]
-        return Optimizer(model, [fused_adamw([g for g in groups if g["params"]], (self.beta1, self.beta2))])
+        return Optimizer(model, [FusedAdamW([g for g in groups if g["params"]], (self.beta1, self.beta2))])

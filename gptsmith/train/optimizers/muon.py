@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gptsmith.model.device import is_bfloat16_faster
 from gptsmith.run.sharding import full_tensor, is_sharded, shard_like
-from gptsmith.train.optimizers import Optimizer, OptimizerSettings, fused_adamw, trained_parameters
+from gptsmith.train.optimizers import FusedAdamW, Optimizer, OptimizerSettings, Part, trained_parameters
 
 QUINTICS = (
     (8.0934, -23.6205, 17.4462),
@@ -66,28 +66,30 @@ class MuonSettings(OptimizerSettings):
             "scalar": self.scalar_learning_rate,
         }
         with_adamw = [{"params": groups[name], "lr": rate} for name, rate in rates.items() if groups[name]]
-        parts: list[torch.optim.Optimizer] = []
+        parts: list[Part] = []
         if groups["matrix"]:
             parts.append(Muon(groups["matrix"], self.learning_rate, self.momentum, self.weight_decay))
         if with_adamw:
-            parts.append(fused_adamw(with_adamw, (0.8, 0.95)))
+            parts.append(FusedAdamW(with_adamw, (0.8, 0.95)))
         return Optimizer(model, parts)
 
 
-class Muon(torch.optim.Optimizer):
+class Muon:
     """Momentum whose matrices are made orthogonal before they are applied, all matrices of one shape at once."""
 
     def __init__(self, parameters: list[nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
         by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
         for parameter in parameters:
             by_shape[parameter.shape].append(parameter)
-        groups = [{"params": same} for same in by_shape.values()]
-        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        for parameter in parameters:
-            self.state[parameter] = {"momentum": torch.zeros_like(parameter, requires_grad=False)}
+        self.param_groups: list[dict[str, Any]] = [
+            {"params": same, "lr": lr, "momentum": momentum, "weight_decay": weight_decay} for same in by_shape.values()
+        ]
+        self.state: dict[Tensor, dict[str, Tensor]] = {
+            parameter: {"momentum": torch.zeros_like(parameter, requires_grad=False)} for parameter in parameters
+        }
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self) -> None:
         """One update of every matrix that has a gradient."""
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
