@@ -22,8 +22,6 @@ from gptsmith.compress.methods import compressed, method_of
 from gptsmith.compress.methods.mixed import MixedMethodSettings
 from gptsmith.compress.moments import input_moments
 from gptsmith.convert.open import open_model
-from gptsmith.data.prepare import prepare
-from gptsmith.data.settings import DataSettings
 from gptsmith.model.gpt import GPT
 from gptsmith.model.transform import dequantize
 
@@ -39,10 +37,7 @@ def main() -> None:
     model = run.model().float()
     if model.config.linear.is_storage:
         model = dequantize(model)
-    material = Material(run, model)
-    data = prepare(chosen.text, settings=DataSettings(), tokenizer=material.tokenizer, seed=0)
-    assert data.validation is not None
-    material.pretraining, material.validation_and_source = data, (data.validation, "text that was held back")
+    material = Material(run, model, chosen.text)
     print(f"{'':16} {'MB':>8} {'bits':>6} {'KL':>9} {'top-1':>7} {'seconds':>8}")
     for form in chosen.formats:
         say(form, material, partial(compressed, model, [method_of(form)], material))
@@ -59,7 +54,7 @@ def by_gptq(model: GPT, form: str, material: Material) -> GPT:
 
 
 def say(name: str, material: Material, make: Callable[[], GPT]) -> None:
-    """Prints what a smaller model costs, and the time that making it takes without the validation_and_source."""
+    """Prints what a smaller model costs, and the time that making it takes without the validation."""
     started = time.perf_counter()
     made = make()
     seconds = time.perf_counter() - started

@@ -14,7 +14,7 @@ from gptsmith.workflows.model_requests import CompressRequest
     arguments={"run": "RUN", "others": "[OTHERS]..."},
     panels={
         "Size": ("bits", "bytes", "to", "layers", "feedforward"),
-        "Run": ("heal_minutes", "out", "compare"),
+        "Run": ("heal_minutes", "text", "out", "compare"),
         "Machine": ("device",),
     },
     examples=(

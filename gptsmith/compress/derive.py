@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from gptsmith.base.errors import UserError
 from gptsmith.base.files import write_json
 from gptsmith.compress.assessment import assess, side_by_side
 from gptsmith.compress.derived_run import derived_run
@@ -25,7 +26,7 @@ from gptsmith.model.transform import dequantize
 from gptsmith.run.contents import CheckpointContents, weights
 from gptsmith.run.environment import environment
 from gptsmith.run.folder import COMPRESSION, RESULT, require_free
-from gptsmith.run.privacy_claim import carried_claim
+from gptsmith.run.privacy_claim import carried_claim, claim_of
 from gptsmith.run.publish import beside, require_place
 from gptsmith.run.train_state import TrainState
 
@@ -41,6 +42,7 @@ def derive(
     *,
     made_by: Literal["compress", "merge"],
     methods: Sequence[MethodSettings] = (),
+    text: Sequence[str] = (),
     status: str,
     device: str = "auto",
 ) -> dict[str, Any]:
@@ -51,6 +53,7 @@ def derive(
         change: a new model of a model, with what it may read besides; the model that it is given stays as it is.
         made_by: the verb that asks for it.
         methods: what `change` does, for the lineage.
+        text: files, folders and globs that it reads instead of the text that the run was trained on.
         status: the status in the new run's figures.
 
     Returns:
@@ -58,22 +61,27 @@ def derive(
         compared_on, num_compared_tokens, kl_divergence, largest_logit_difference, mean_logit_difference,
         top1_agreement, num_scored_tokens, label_agreement of a classifier, reward_correlation of a reward model,
         seconds; and where the run's own validation text can be read bits_per_byte_before, bits_per_byte, the 95 %
-        interval of the difference as bits_per_byte_rise_low and bits_per_byte_rise_high, and validation_loss. Of a
-        tuned run that text is its base's, of others this package's general text, and the names begin with general_.
+        interval of the difference as bits_per_byte_rise_low and bits_per_byte_rise_high, and validation_loss. On text
+        that was given, that of a tuned run's base, or this package's general text, the names begin with general_.
 
     Raises:
-        UserError: the run cannot be read or changed so, or the new folder is in use.
+        UserError: the run or the text cannot be read, the run cannot be changed so, or the new folder is in use.
     """
     started = time.monotonic()
     require_out(run, out)
     source = open_model(run)
+    if text and claim_of(source.folder, source.result()) is not None:
+        raise UserError(
+            f"{source.folder} was trained privately, and text that is given may be what its epsilon protects: leave "
+            "--text out"
+        )
     target = Path(out) if out is not None else beside(source.folder, suffix)
     require_free(target)
     place = choose_device(device)
     before = source.model(place).float()
     if before.config.linear.is_storage:
         before = dequantize(before)
-    material = Material(source, before)
+    material = Material(source, before, text)
     after = change(before, material)
     require_place(target, sum(parameter.nbytes for parameter in after.parameters()))
     computing = dequantize(after) if after.config.linear.is_storage else after  # once, and not in each pass
@@ -83,7 +91,7 @@ def derive(
         **carried_claim(source.folder, source.result()),
     }  # fmt: skip
     details = _details(material, after, computing) if made_by == "compress" else None
-    settings = _settings(source, after, figures, made_by, methods)
+    settings = _settings(source, after, figures, made_by, methods, text)
     contents = CheckpointContents(
         config=after.config,
         weights=weights(after),
@@ -105,11 +113,13 @@ def _settings(
     figures: Mapping[str, Any],
     made_by: Literal["compress", "merge"],
     methods: Sequence[MethodSettings],
+    text: Sequence[str],
 ) -> DerivedSettings:
     request = DerivedRequest(
         run=figures["made_from"],
         method="-".join(each.name for each in methods) or None,
         methods=[each.plain() for each in methods],
+        text=list(text),
     )
     return DerivedSettings(made_by=made_by, request=request, model=after.config, source=source.settings())
 

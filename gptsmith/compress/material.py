@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -16,7 +16,9 @@ from gptsmith.base.console import note
 from gptsmith.base.errors import UserError
 from gptsmith.compress.difference import kl_divergence
 from gptsmith.convert.open import OpenedModel
-from gptsmith.data.prepare import PreparedData
+from gptsmith.data.prepare import PreparedData, prepare
+from gptsmith.data.prepared_folder import prepared_folder
+from gptsmith.data.settings import DataSettings
 from gptsmith.data.shards import TokenStream
 from gptsmith.data.windows import IGNORED, evaluation_windows
 from gptsmith.generate.own_text import own_texts
@@ -27,7 +29,7 @@ from gptsmith.text.tokenizer import Tokenizer
 from gptsmith.train.forgetting import TEXT, general_text
 from gptsmith.train.validation_text import pretraining_data, require_public, validation_of
 
-OWN_TEXT = "validation text"
+OWN_TEXT, GIVEN_TEXT = "validation text", "text that was given"
 COMPARED_TOKENS, COMPARED_CONTEXT = 8192, 1024
 """The number of positions whose logits are compared, and the tokens per window."""
 CALIBRATION_TOKENS, TRIAL_TOKENS = 8192, 1024
@@ -57,6 +59,13 @@ class Trial:
 class Material:
     """The texts of a run, and its model before anything was changed.
 
+    Args:
+        text: files, folders and globs to take instead of the text that the run was trained on; a part is held back to
+            judge by.
+
+    Raises:
+        UserError: that text cannot be read, or has no part to judge by.
+
     Attributes:
         run: the run that is compressed.
         original: its model, dense, in float32, in evaluation mode. No method changes it.
@@ -65,8 +74,9 @@ class Material:
         trials: what was tried on the way.
     """
 
-    def __init__(self, run: OpenedModel, original: GPT) -> None:
+    def __init__(self, run: OpenedModel, original: GPT, text: Sequence[str] = ()) -> None:
         self.run, self.original = run, original
+        self._given = self._prepared(text) if text else None
         self.unrounded = original
         self.findings: dict[str, Any] = {}
         self.trials: list[Trial] = []
@@ -76,32 +86,35 @@ class Material:
         """The run's tokenizer."""
         return self.run.tokenizer()
 
-    @cached_property
-    def pretraining(self) -> PreparedData:
-        """The text that the run, or its base, was trained on.
-
-        Raises:
-            UserError: it is not known, or gone, or has changed since.
-        """
-        return self._pretraining[1]
+    def _prepared(self, text: Sequence[str]) -> PreparedData:
+        folder = prepared_folder(text)
+        settings = DataSettings() if folder is None else DataSettings.parse(folder.settings["data"])
+        data = prepare(text, settings=settings, tokenizer=self.tokenizer, seed=0)
+        if data.validation is None:
+            raise UserError(f"{', '.join(text)} holds back no text to judge by: prepare it with a validation split")
+        return data
 
     @cached_property
     def _pretraining(self) -> tuple[OpenedModel, PreparedData]:
         return pretraining_data(self.run)
 
     @property
-    def training(self) -> TokenStream:
-        """The tokens of that text that the run learnt from.
+    def training(self) -> PreparedData:
+        """The text to learn from: what was given, or else what the run, or its base, was trained on.
 
         Raises:
-            UserError: as `pretraining` does.
+            UserError: it is not known, or gone, or has changed since, or was trained on privately.
         """
+        if self._given is not None:
+            return self._given
         trained, data = self._pretraining
         require_public(trained)
-        return data.train
+        return data
 
     @cached_property
-    def validation_and_source(self) -> tuple[TokenStream, str]:
+    def _validation_and_source(self) -> tuple[TokenStream, str]:
+        if self._given is not None and self._given.validation is not None:
+            return self._given.validation, GIVEN_TEXT
         try:
             stream, is_own = validation_of(self.run, *self._pretraining)
         except UserError as error:
@@ -111,13 +124,14 @@ class Material:
 
     @property
     def validation(self) -> TokenStream:
-        """The text that the new run is judged by: the run's validation text, its base's, or general text."""
-        return self.validation_and_source[0]
+        """The text that the new run is judged by: a part of what was given, the run's validation text, its base's, or
+        general text."""
+        return self._validation_and_source[0]
 
     @property
     def validation_source(self) -> str:
-        """What that text is: `validation text`, `base's validation text` or `general text`."""
-        return self.validation_and_source[1]
+        """What that text is: `text that was given`, `validation text`, `base's validation text` or `general text`."""
+        return self._validation_and_source[1]
 
     @cached_property
     def _rows(self) -> Tensor:
@@ -125,7 +139,7 @@ class Material:
         text cannot be read."""
         num_tokens = CALIBRATION_TOKENS + TRIAL_TOKENS
         try:
-            stream = self.training
+            stream = self.training.train
         except UserError as error:
             note(f"calibrated on text that the model writes itself, because there is no training text: {error}", "dim")
             is_storage = self.run.config.linear.is_storage  # which compiled code multiplies faster

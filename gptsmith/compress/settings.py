@@ -19,6 +19,8 @@ class DerivedRequest(Settings):
     """The names of the methods, as they stand in the run's own; None if adapters were merged."""
     methods: list[dict[str, Any]] = Field(default_factory=list)
     """The settings of each, in the order in which they were applied."""
+    text: list[str] = Field(default_factory=list)
+    """The text that they read instead of the one that the run was trained on."""
 
 
 class DerivedSettings(Settings):

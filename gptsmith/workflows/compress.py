@@ -42,6 +42,7 @@ def compress(request: CompressRequest) -> dict[str, Any]:
         lambda model, material: compressed(model, methods, material),
         made_by="compress",
         methods=methods,
+        text=[str(path) for path in request.text],
         status="compressed",
         device=request.device,
     )

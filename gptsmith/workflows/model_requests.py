@@ -40,10 +40,12 @@ class CompressRequest(DeriveRequest):
     """Width of the feed-forward halves, a multiple of 64: the units that add most stay."""
     heal_minutes: float | None = Field(default=None, gt=0)
     """Train the smaller model this long to predict what the original does, on the original's training text."""
+    text: PathTexts = Field(default_factory=list)
+    """Calibrate, heal and judge on this text, not the training text. May be repeated."""
 
     @model_validator(mode="after")
     def _makes_it_smaller(self) -> Self:
-        sizes = ("to", "bits", "bytes", "layers", "feedforward", "heal_minutes")
+        sizes = ("to", "bits", "bytes", "layers", "feedforward", "heal_minutes", "text")
         if self.compare:
             refuse("--compare", {f"--{name.replace('_', '-')}": getattr(self, name) for name in sizes})
             return self

@@ -121,7 +121,7 @@ def test_a_derived_run_says_what_it_was_made_from(trained: dict[str, Any], small
     own, source = Run.open(small["run"]).lineage()
     assert (own.made_by, own.request) == (
         "compress",
-        {"run": trained["run"], "method": "int8", "methods": [{"kind": "int8"}]},
+        {"run": trained["run"], "method": "int8", "methods": [{"kind": "int8"}], "text": []},
     )
     assert (source.made_by, source.settings) == ("pretrain", Run.open(trained["run"]).settings())
     assert Run.open(small["run"]).training() == source
@@ -308,7 +308,7 @@ def test_what_calibrates_is_never_what_judges(trained: dict[str, Any]) -> None:
     given = texts.calibration_windows()
     assert sum(ids.numel() for ids in given) <= CALIBRATION_TOKENS
     assert all(ids.shape[1] == run.config.context_length for ids in given)
-    assert len(texts.training) != len(texts.validation)
+    assert len(texts.training.train) != len(texts.validation)
     held_back = {tuple(row) for ids, _ in texts.validation_windows() for row in ids.tolist()}
     assert not held_back & {tuple(row) for ids in given for row in ids.tolist()}
 
@@ -351,6 +351,48 @@ def test_without_its_text_a_model_writes_what_calibrates_it(
     assert "smith" in run.tokenizer().decode(one[0].flatten().tolist())
 
 
+def test_text_that_is_given_calibrates_and_judges(
+    trained: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = tmp_path / "given.txt"
+    given.write_text(
+        "\n\n".join(f"Anvils ring {number} times each morning." for number in range(900)), encoding="utf-8"
+    )
+    read: list[Any] = []
+    calibration = Material.calibration_windows
+    monkeypatch.setattr(Material, "calibration_windows", lambda texts: read.append(texts) or calibration(texts))
+    figures = gptsmith.compress(trained["run"], bits=5, text=[given], out=tmp_path / "smaller")
+    assert set(figures) == ALWAYS | WITH_GENERAL_TEXT
+    assert figures["compared_on"] == "text that was given"
+    assert figures["general_bits_per_byte_before"] != pytest.approx(trained["bits_per_byte"], rel=0.05)
+    words = [read[0].tokenizer.decode(ids.flatten().tolist()) for ids in read[0].calibration_windows()]
+    assert all("Anvils ring" in text for text in words)
+    assert Run.open(tmp_path / "smaller").lineage()[0].request["text"] == [str(given)]
+
+
+@pytest.mark.parametrize("given", ["missing.txt", "empty.txt"])
+def test_text_that_cannot_be_read_makes_nothing(trained: dict[str, Any], tmp_path: Path, given: str) -> None:
+    (tmp_path / "empty.txt").touch()
+    with pytest.raises(UserError, match=given.split(".")[0]):
+        gptsmith.compress(trained["run"], bits=5, text=[tmp_path / given], out=tmp_path / "smaller")
+    assert not (tmp_path / "smaller").exists()
+
+
+def test_prepared_text_without_a_validation_split_cannot_judge(
+    trained: dict[str, Any], text: Path, tmp_path: Path
+) -> None:
+    gptsmith.prepare(
+        [text], out=tmp_path / "prepared", tokenizer=trained["run"], settings=["data.validation_fraction=0"]
+    )
+    with pytest.raises(UserError, match="holds back no text to judge by"):
+        gptsmith.compress(trained["run"], to="q8_0", text=[tmp_path / "prepared"], out=tmp_path / "smaller")
+
+
+def test_compare_takes_no_text(trained: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="--compare does not go together with --text"):
+        gptsmith.compress(trained["run"], compare=True, text=["some.txt"])
+
+
 def test_weights_in_blocks_are_smaller_the_fewer_bits_they_have(trained: dict[str, Any], tmp_path: Path) -> None:
     found = {to: gptsmith.compress(trained["run"], to=to, out=tmp_path / to) for to in ("q8_0", "q4_0")}
     assert found["q8_0"]["kl_divergence"] < 0.1 * found["q4_0"]["kl_divergence"] < 0.1
@@ -359,6 +401,7 @@ def test_weights_in_blocks_are_smaller_the_fewer_bits_they_have(trained: dict[st
         assert figures["num_parameters"] == trained["num_parameters"]
         assert Run.open(figures["run"]).lineage()[0].request == {
             "run": trained["run"], "method": to, "methods": [{"kind": "round", "format": to}],
+            "text": [],
         }  # fmt: skip
         packed = packed_weights(gptsmith.load(figures["run"]).model)
         assert "embedding.weight" in packed
@@ -386,7 +429,7 @@ def test_a_budget_of_bits_is_kept_and_costs_less_than_one_format(
     assert mixed["weight_bytes"] <= same["weight_bytes"]
     assert mixed["kl_divergence"] < 0.8 * same["kl_divergence"]
     asked = Run.open(mixed["run"]).lineage()[0].request
-    assert asked == {"run": trained["run"], "method": "5bits", "methods": [{"kind": "mixed", "bits": 5.0}]}
+    assert asked == {"run": trained["run"], "method": "5bits", "methods": [{"kind": "mixed", "bits": 5.0}], "text": []}
     names = {module.form.name for module in packed_weights(gptsmith.load(mixed["run"]).model).values()}
     assert "q4_0" in names
     assert len(names) > 1

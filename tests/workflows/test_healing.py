@@ -26,6 +26,8 @@ from gptsmith.run.folder import Run
 from gptsmith.train.step import StepResult
 from gptsmith.train.trainer import Callback, Trainer
 
+from .conftest import write_text
+
 MINUTES = 30.0
 """More than a few epochs take on any machine: they end the healing."""
 
@@ -162,8 +164,12 @@ def test_healing_asks_for_the_training_text(trained: dict[str, Any], call: Calla
     (run / "paths.json").unlink()
     outcome = call("compress", run, "--layers", 1, "--heal-minutes", 1)
     assert outcome.code == 2
-    assert "--heal-minutes needs the text that" in outcome.err.splitlines()[-1]
+    assert "--heal-minutes needs text, by --text, or what" in outcome.err.splitlines()[-1]
     assert [path.name for path in tmp_path.iterdir()] == ["moved"]
+    given = write_text(tmp_path / "given")
+    healed = gptsmith.compress(run, layers=1, heal_minutes=MINUTES, text=[given], out=tmp_path / "healed")
+    assert healed["healing_steps"] > 0
+    assert healed["compared_on"] == "text that was given"
 
 
 def test_a_classifier_is_not_healed_by_words() -> None:

@@ -374,3 +374,5 @@ def test_an_audit_measures_no_more_than_is_claimed(new: dict[str, Any]) -> None:
 def test_no_later_training_reads_the_private_text_without_noise(new: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="was trained privately"):
         gptsmith.compress(new["run"], to="q8_0", heal_minutes=0.1, out=tmp_path / "smaller")
+    with pytest.raises(UserError, match="leave --text out"):
+        gptsmith.compress(new["run"], to="q8_0", text=[tmp_path], out=tmp_path / "smaller")

@@ -79,12 +79,12 @@ class HealMethodSettings(MethodSettings):
         try:
             _ = material.training
         except UserError as error:
-            raise UserError(f"--heal-minutes needs the text that {folder} was trained on: {error}") from None
+            raise UserError(f"--heal-minutes needs text, by --text, or what {folder} was trained on: {error}") from None
         return config
 
     def compress(self, model: GPT, material: Material) -> GPT:
         started = time.monotonic()
-        dataset = HealingDataset(material.pretraining, material)
+        dataset = HealingDataset(material.training, material)
         before = difference(material.original, model, material.validation_windows())
         student = trainable(model, material.unrounded)
         student.compute_dtype = choose_dtype("auto", model.device)

@@ -18,6 +18,8 @@ from gptsmith.run.lineage import Origin
 
 READ = ("sources", "validation", "test")
 """What a request names of the files that a run reads."""
+CALIBRATED_ON = "text"
+"""The same of the request of a derived run."""
 
 
 def require_unread(run: str | Path, sources: Iterable[str | Path], corpus: Corpus | None = None) -> None:
@@ -103,13 +105,13 @@ def _located(run: OpenedModel, paths: Iterable[str]) -> list[str]:
 
 
 def _files(run: OpenedModel) -> set[str]:
-    """The SHA-256 of each file that a run read: those that it has recorded, or else, of examples, as they are now."""
+    """The SHA-256 of each file that a run read: those that it has recorded, or else, of examples, as they are now; and
+    those that a smaller model was calibrated or healed on."""
     data = _data(run)
     recorded = {**data.get("files", {}), **data.get("validation_sources", {}).get("files", {})}
-    if recorded:
-        return set(recorded.values())
-    named = [path for origin in run.lineage() for name in READ for path in origin.request.get(name, [])]
-    return set(_hashed(_located(run, named)))
+    names = (CALIBRATED_ON,) if recorded else (*READ, CALIBRATED_ON)
+    named = [path for origin in run.lineage() for name in names for path in origin.request.get(name, [])]
+    return set(recorded.values()) | set(_hashed(_located(run, named)))
 
 
 def _hashed(sources: Iterable[str | Path]) -> dict[str, Path]:
