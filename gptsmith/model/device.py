@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import time
-
 import torch
 
 from gptsmith.base.errors import ConfigurationError
@@ -12,10 +9,6 @@ from gptsmith.base.machine import num_cpus
 
 DEVICES = ("cpu", "cuda", "mps")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
-PROBE_SIZE, PROBE_ROUNDS = 384, 10
-"""A product of this size cubed takes well under a millisecond; so many are timed in each dtype."""
-WORTH_FLOAT32 = 1.25
-"""How many times as long products of bfloat16 must take before they are left: near 1, noise would decide."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -70,22 +63,11 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 
 def is_bfloat16_faster(device: torch.device) -> bool:
-    """Whether training is to compute in bfloat16: its products take no longer than those of float32, or hardly so, and
-    half the memory. On a GPU they never take longer. A processor is measured: without AMX, Intel's multiply float32 at
-    twice the rate of bfloat16, AMD's at half of it."""
-    return multiplies_bfloat16(device) and (device.type != "cpu" or _slowdown_of_bfloat16() < WORTH_FLOAT32)
+    """Whether training is to compute in bfloat16: where the hardware multiplies it, but for Intel's processors without
+    AMX, whose products of float32 are twice as fast (LOG.md). It is told by the processor and not measured, so that
+    all processes of a run decide alike, and so does one that resumes it."""
+    return multiplies_bfloat16(device) and not (device.type == "cpu" and _is_intel_without_amx())
 
 
-@functools.cache
-def _slowdown_of_bfloat16() -> float:
-    """How many times as long a product of bfloat16 takes as one of float32 on this processor: the best of some of each,
-    in turns, after a first one that prepares the library's code."""
-    matrices = {dtype: torch.ones(PROBE_SIZE, PROBE_SIZE, dtype=dtype) for dtype in (torch.bfloat16, torch.float32)}
-    best = dict.fromkeys(matrices, float("inf"))
-    for attempt in range(1 + PROBE_ROUNDS):
-        for dtype, matrix in matrices.items():
-            started = time.perf_counter()
-            matrix @ matrix
-            if attempt:
-                best[dtype] = min(best[dtype], time.perf_counter() - started)
-    return best[torch.bfloat16] / best[torch.float32]
+def _is_intel_without_amx() -> bool:
+    return "Intel" in torch.cpu.get_capabilities()["cpu_name"] and not torch.cpu._is_amx_tile_supported()

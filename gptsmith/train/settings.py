@@ -23,8 +23,8 @@ class TrainSettings(Settings):
     device: str = "auto"
     """Device: cpu, cuda or mps; auto uses a GPU if there is one."""
     dtype: str = "auto"
-    """Dtype of the forward and backward pass: float32, bfloat16 or float64; auto uses bfloat16 if the hardware
-    multiplies it no slower than float32. Weights are kept in float32 (float64 for float64)."""
+    """Dtype of the forward and backward pass: float32, bfloat16 or float64; auto uses bfloat16 where the
+    hardware multiplies it faster than float32. Weights are kept in float32 (float64 for float64)."""
     num_steps: int = Field(gt=0)
     """Steps of the optimizer."""
     batch_size: Annotated[int, FIXED] = Field(gt=0)

@@ -39,6 +39,7 @@ def test_a_file_that_cannot_be_written_harms_no_work(tmp_path: Path, monkeypatch
         bar.update(1)
 
 
+@pytest.mark.story
 def test_a_verb_tells_it(tmp_path: Path) -> None:
     path, text = tmp_path / "progress.json", tmp_path / "text"
     text.mkdir()

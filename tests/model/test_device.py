@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from gptsmith.base.errors import UserError
-from gptsmith.model import device
 from gptsmith.model.device import choose_device, choose_dtype
 
 CPU = torch.device("cpu")
@@ -31,21 +30,25 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize(
-    ("has", "slowdown", "chosen"),
-    [(True, 0.5, torch.bfloat16), (True, 1.1, torch.bfloat16), (True, 1.8, torch.float32), (False, 0.5, torch.float32)],
+    ("has", "cpu_name", "has_amx", "chosen"),
+    [
+        (True, "AMD EPYC", False, torch.bfloat16),
+        (True, "Intel Xeon", True, torch.bfloat16),
+        (True, "Intel Xeon", False, torch.float32),
+        (False, "AMD EPYC", False, torch.float32),
+    ],
 )
-def test_auto_takes_bfloat16_where_the_hardware_has_it_and_is_no_slower(
-    monkeypatch: pytest.MonkeyPatch, has: bool, slowdown: float, chosen: torch.dtype
+def test_auto_takes_bfloat16_where_it_is_faster(
+    monkeypatch: pytest.MonkeyPatch, has: bool, cpu_name: str, has_amx: bool, chosen: torch.dtype
 ) -> None:
-    monkeypatch.setattr(device, "multiplies_bfloat16", lambda _: has)
-    monkeypatch.setattr(device, "_slowdown_of_bfloat16", lambda: slowdown)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": cpu_name})
     assert choose_dtype("auto", CPU) == chosen
 
 
-def test_the_slowdown_of_bfloat16_is_a_ratio_measured_once() -> None:
-    found = device._slowdown_of_bfloat16()
-    assert 0 < found < float("inf")
-    assert device._slowdown_of_bfloat16() == found
+def test_the_processor_has_a_name() -> None:
+    assert isinstance(torch.cpu.get_capabilities()["cpu_name"], str)
 
 
 def test_a_dtype_by_name_is_taken_as_it_is() -> None:

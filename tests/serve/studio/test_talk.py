@@ -137,6 +137,7 @@ def test_thumbs_and_edits_are_kept_changed_taken_back_and_seen_everywhere(talked
     seen.close()
 
 
+@pytest.mark.story
 def test_two_answers_side_by_side_until_one_is_chosen(talked: Opened, browser: Any) -> None:
     talked.ask("DELETE", "/studio/api/marks")
     seen = TalkPage(browser, talked, path="talk?model=chat")

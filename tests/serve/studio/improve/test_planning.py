@@ -52,6 +52,7 @@ def test_the_page_says_what_the_press_takes(runs: Path, tmp_path: Path, browser:
         seen.close()
 
 
+@pytest.mark.story
 def test_why_there_is_no_plan_is_said_and_tried_again(
     runs: Path, tmp_path: Path, browser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import expect
 
 from ..conftest import Opened, StudioPage, opened
@@ -14,6 +15,7 @@ from .conftest import copy
 NASTY = "🦊 شجرة &lt;img src=x onerror=alert(1)>".replace("&lt;", "(").replace(">", ")")
 
 
+@pytest.mark.story
 def test_a_family_is_shown_compared_renamed_and_deleted(family: Opened, browser: Any) -> None:
     copy(family.folder / "runs" / "chat", family.folder / "runs" / "spare")
     seen = StudioPage(browser, family)
