@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gptsmith.base.console import meter
 from gptsmith.compress.difference import difference
-from gptsmith.compress.material import OWN_TEXT, Material
+from gptsmith.compress.material import COMPARED_TOKENS, OWN_TEXT, Material
 from gptsmith.convert.load import Loaded
 from gptsmith.evaluate.bootstrap_units import UnitScores, score_units
 from gptsmith.generate.api import generate_batch
@@ -20,8 +20,8 @@ from gptsmith.train.known_answers import general_prompts
 NUM_PROMPTS, WRITTEN_TOKENS = 10, 48
 SEED = 0
 """Of the bootstrap."""
-SCORED_TOKENS = 1 << 16
-"""Of the validation text, from all over it: two models read them."""
+SCORED_TOKENS, SCORED_PRODUCTS = 1 << 16, 1 << 41
+"""Of the validation text, from all over it, at the most; and tokens times parameters: two models read them."""
 
 
 def assess(material: Material, after: GPT) -> dict[str, Any]:
@@ -52,9 +52,10 @@ def assess(material: Material, after: GPT) -> dict[str, Any]:
 
 def _units(material: Material, model: GPT) -> UnitScores:
     stream = material.validation
-    with meter("measuring the validation loss", min(len(stream), SCORED_TOKENS)) as bar:
+    most = min(SCORED_TOKENS, max(COMPARED_TOKENS, SCORED_PRODUCTS // material.original.num_parameters))
+    with meter("measuring the validation loss", min(len(stream), most)) as bar:
         sizes = material.tokenizer.num_bytes_per_token
-        return score_units(model, stream, sizes, max_tokens=SCORED_TOKENS, observe=bar.update)
+        return score_units(model, stream, sizes, max_tokens=most, observe=bar.update)
 
 
 @torch.inference_mode()

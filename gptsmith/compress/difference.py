@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,14 +31,27 @@ class Difference:
 
 
 @torch.inference_mode()
-def difference(before: GPT, after: GPT, windows: Iterable[tuple[Tensor, Tensor]]) -> Difference:
+def counted_states(model: GPT, windows: Iterable[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """The last hidden states (N, C) at the positions that count, of each window.
+
+    Args:
+        windows: as those of `difference`.
+    """
+    return [model.hidden(input_ids)[counts] for input_ids, counts in windows]
+
+
+@torch.inference_mode()
+def difference(
+    before: GPT, after: GPT, windows: Iterable[tuple[Tensor, Tensor]], old: Sequence[Tensor] | None = None
+) -> Difference:
     """The difference of the logits of `after` from those of `before`, in the dtype that they are in.
 
     Args:
         windows: input ids (B, T), at least one, and which of the positions count (B, T).
+        old: the `counted_states` of `before`, where they are known.
     """
     largest, total, nats, agreed, num_tokens, num_logits = 0.0, 0.0, 0.0, 0, 0, 0
-    for one, other in _logits(before, after, windows):
+    for one, other in _logits(before, after, windows, old):
         gaps = (one - other).abs()
         largest = max(largest, float(gaps.max()))
         total += float(gaps.sum(dtype=torch.float64))
@@ -65,10 +78,13 @@ def kl_divergence(before: GPT, old: Tensor, after: GPT, new: Tensor) -> float:
     return nats / old[..., 0].numel()
 
 
-def _logits(before: GPT, after: GPT, windows: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+def _logits(
+    before: GPT, after: GPT, windows: Iterable[tuple[Tensor, Tensor]], old: Sequence[Tensor] | None
+) -> Iterator[tuple[Tensor, Tensor]]:
     """The logits (N, V) of both models at the positions that count, some positions after the other."""
     at_once = max(1, LOGITS_AT_ONCE // before.config.vocab_size)
-    for input_ids, counts in windows:
-        states = [torch.split(model.hidden(input_ids)[counts], at_once) for model in (before, after)]
-        for one, other in zip(*states, strict=True):
+    for number, (input_ids, counts) in enumerate(windows):
+        was = before.hidden(input_ids)[counts] if old is None else old[number]
+        now = after.hidden(input_ids)[counts]
+        for one, other in zip(torch.split(was, at_once), torch.split(now, at_once), strict=True):
             yield before.logits(one), after.logits(other)

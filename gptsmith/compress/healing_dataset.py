@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 
-from gptsmith.compress.difference import difference
+from torch import Tensor
+
+from gptsmith.compress.difference import counted_states, difference
 from gptsmith.compress.material import COMPARED_TOKENS, Material
 from gptsmith.data.prepare import PreparedData
 from gptsmith.model.device import choose_dtype
@@ -30,6 +32,8 @@ class HealingDataset(DistillationDataset):
         super().__init__(TextDataset(data, length, SEED, tokenizer_is_fixed=True), teacher)
         self.material = material
         self.num_validation_tokens = min(len(material.validation), COMPARED_TOKENS)
+        self._original_states: dict[int, list[Tensor]] = {}
+        """The original's last hidden states on so many tokens: it stays as it is, and is asked in each evaluation."""
 
     def score(
         self,
@@ -42,7 +46,10 @@ class HealingDataset(DistillationDataset):
         wanted = min(max_tokens or self.num_validation_tokens, self.num_validation_tokens)
         dtype, model.compute_dtype = model.compute_dtype, None
         try:
-            gap = difference(self.material.original, model, self.material.validation_windows(wanted))
+            windows = list(self.material.validation_windows(wanted))
+            if wanted not in self._original_states:
+                self._original_states[wanted] = counted_states(self.material.original, windows)
+            gap = difference(self.material.original, model, windows, self._original_states[wanted])
         finally:
             model.compute_dtype = dtype
         observe(gap.num_tokens)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gptsmith.base.errors import UserError
 from gptsmith.compress import difference as compress_difference
-from gptsmith.compress.difference import Difference, difference
+from gptsmith.compress.difference import Difference, counted_states, difference
 from gptsmith.compress.material import Material
 from gptsmith.compress.methods import KINDS, MethodSettings, compressed, method_of
 from gptsmith.compress.methods.heal import HealMethodSettings
@@ -138,3 +138,13 @@ def test_a_method_knows_the_shape_that_it_will_make(odd: dict[str, Any]) -> None
     assert meta_model(shape).num_parameters == made.num_parameters < model.num_parameters
     one, other = (KINDS.validate(kind).require(shape, material).linear.kind for kind in ("int8", "round"))
     assert (one, other) == ("int8", "grouped")
+
+
+def test_the_difference_from_states_that_are_known_is_the_same() -> None:
+    before, after = (GPT(preset("smith", **SHAPE), seed=seed).eval() for seed in (1, 2))
+    ids = torch.arange(24).view(3, 8) % before.config.vocab_size
+    windows = [(ids, ids % 3 > 0), (ids[:1], ids[:1] % 2 > 0)]
+    known = counted_states(before, windows)
+    assert difference(before, after, windows, known) == difference(before, after, windows)
+    with pytest.raises(IndexError):
+        difference(before, after, windows, known[:1])

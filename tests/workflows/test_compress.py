@@ -328,11 +328,17 @@ def test_the_text_is_prepared_once(trained: dict[str, Any], monkeypatch: pytest.
 
 
 def test_a_long_validation_text_is_scored_in_part(trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assessment, "SCORED_TOKENS", 256)
+    monkeypatch.setattr(assessment, "COMPARED_TOKENS", 128)
     run = open_model(trained["run"])
-    figures = assessment.assess(Material(run, run.model()), run.model())
-    assert 0 < figures["num_scored_tokens"] <= 256
-    assert figures["bits_per_byte_rise_low"] == figures["bits_per_byte_rise_high"] == 0
+    texts = Material(run, run.model())
+    for name, limit, most in (
+        ("SCORED_TOKENS", 256, 256),
+        ("SCORED_PRODUCTS", 160 * texts.original.num_parameters, 160),
+    ):
+        monkeypatch.setattr(assessment, name, limit)
+        figures = assessment.assess(texts, run.model())
+        assert most // 2 < figures["num_scored_tokens"] <= most
+        assert figures["bits_per_byte_rise_low"] == figures["bits_per_byte_rise_high"] == 0
 
 
 def test_without_its_text_a_model_writes_what_calibrates_it(
