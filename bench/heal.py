@@ -3,7 +3,8 @@
     python bench/heal.py TEXT [--minutes 5] [--base MODEL | --base-minutes 20]
 
 The base is a run, a Hugging Face folder or a GGUF file, or is trained on TEXT (files or folders) first. Both small
-models learn from TEXT, and are judged on what is held back of it, in pairs.
+models learn from TEXT, and are judged on what is held back of it, in pairs. A shape that no plan can train from
+nothing in so few minutes is refused.
 """
 
 from __future__ import annotations
