@@ -115,7 +115,7 @@ def test_replies_are_read_after_their_questions_as_they_were_trained(
     asked = [json.loads(line)["messages"] for line in Path("chat.jsonl").read_text(encoding="utf-8").splitlines()]
     short = gptsmith.audit(["runs/chat"])
     assert short["num_passages"] == 0, "they are shorter than a passage must be with so little held-out text"
-    assert short["num_answers"] == len(short["answers"]) > 2
+    assert short["num_answers"] == len(short["answers"]) > 1
     assert f"{short['num_answers']} short answers" in short["says"]
     for answer in short["answers"]:
         assert answer["text"] == asked[answer["line"] - 1][1]["content"]
