@@ -25,8 +25,8 @@ SCORED_TOKENS, SCORED_PRODUCTS = 1 << 16, 1 << 41
 
 
 def assess(material: Material, after: GPT) -> dict[str, Any]:
-    """The distance of `after` from the original, as figures: on the validation text if it can be read, else on general
-    text."""
+    """The distance of `after` from the original, as figures: on the text that was given, else on the
+    validation text if it can be read, else on general text."""
     before, is_own = material.original, material.validation_source == OWN_TEXT
     gap = difference(before, after, material.validation_windows())
     was, now = (_units(material, model) for model in (before, after))

@@ -70,18 +70,10 @@ def derive(
     started = time.monotonic()
     require_out(run, out)
     source = open_model(run)
-    if text and claim_of(source.folder, source.result()) is not None:
-        raise UserError(
-            f"{source.folder} was trained privately, and text that is given may be what its epsilon protects: leave "
-            "--text out"
-        )
     target = Path(out) if out is not None else beside(source.folder, suffix)
     require_free(target)
-    place = choose_device(device)
-    before = source.model(place).float()
-    if before.config.linear.is_storage:
-        before = dequantize(before)
-    material = Material(source, before, text)
+    material = _material(source, text, device)
+    before = material.original
     after = change(before, material)
     require_place(target, sum(parameter.nbytes for parameter in after.parameters()))
     computing = dequantize(after) if after.config.linear.is_storage else after  # once, and not in each pass
@@ -92,19 +84,38 @@ def derive(
     }  # fmt: skip
     details = _details(material, after, computing) if made_by == "compress" else None
     settings = _settings(source, after, figures, made_by, methods, text)
-    contents = CheckpointContents(
-        config=after.config,
-        weights=weights(after),
-        settings=settings.plain(),
-        environment=environment(after.device, torch.float32, 1),
-        train_state=_state(source.train_state(), source.step, figures),
-    )
-    with derived_run(source, target, settings, contents) as made:
+    state = _state(source.train_state(), source.step, figures)
+    with derived_run(source, target, settings, _contents(after, settings, state)) as made:
         figures["seconds"] = time.monotonic() - started
         if details is not None:
             write_json(made.folder / COMPRESSION, details)
         write_json(made.folder / RESULT, figures)
     return figures
+
+
+def _material(source: OpenedModel, text: Sequence[str], device: str) -> Material:
+    """The model of a run, dense, in float32, and the texts.
+
+    Raises:
+        UserError: a text is given that a privately trained run could have learnt from, or something cannot be read.
+    """
+    if text and claim_of(source.folder, source.result()) is not None:
+        raise UserError(
+            f"{source.folder} was trained privately, and text that is given may be what its epsilon protects: leave "
+            "--text out"
+        )
+    model = source.model(choose_device(device)).float()
+    return Material(source, dequantize(model) if model.config.linear.is_storage else model, text)
+
+
+def _contents(after: GPT, settings: DerivedSettings, state: TrainState) -> CheckpointContents:
+    return CheckpointContents(
+        config=after.config,
+        weights=weights(after),
+        settings=settings.plain(),
+        environment=environment(after.device, torch.float32, 1),
+        train_state=state,
+    )
 
 
 def _settings(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 from gptsmith.base.errors import ConfigurationError
-from gptsmith.base.machine import num_cpus
+from gptsmith.base.machine import num_cpus, processor_name
 
 DEVICES = ("cpu", "cuda", "mps")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -66,8 +68,10 @@ def is_bfloat16_faster(device: torch.device) -> bool:
     """Whether training is to compute in bfloat16: where the hardware multiplies it, but for Intel's processors without
     AMX, whose products of float32 are twice as fast (LOG.md). It is told by the processor and not measured, so that
     all processes of a run decide alike, and so does one that resumes it."""
-    return multiplies_bfloat16(device) and not (device.type == "cpu" and _is_intel_without_amx())
+    is_slow = device.type == "cpu" and _is_intel() and not torch.cpu._is_amx_tile_supported()
+    return multiplies_bfloat16(device) and not is_slow
 
 
-def _is_intel_without_amx() -> bool:
-    return "Intel" in torch.cpu.get_capabilities()["cpu_name"] and not torch.cpu._is_amx_tile_supported()
+@functools.cache
+def _is_intel() -> bool:
+    return "Intel" in processor_name()

@@ -25,8 +25,8 @@ def compress(request: CompressRequest) -> dict[str, Any]:
         top1_agreement, num_scored_tokens, label_agreement of a classifier, reward_correlation of a reward model,
         seconds; and where the run's own validation text can be read bits_per_byte_before, bits_per_byte, the 95 %
         interval of the difference as bits_per_byte_rise_low and bits_per_byte_rise_high, and validation_loss (else, on
-        its base's text or general text, the same with general_ before it). With `compare` made_from, compared_on, runs,
-        page.
+        text that was given, its base's or general text, the same with general_ before it). With `compare` made_from,
+        compared_on, runs, page.
 
     Raises:
         UserError: there is no such kind, the run cannot be read or compressed, or the new folder is in use; or runs

@@ -325,7 +325,8 @@ def test_a_run_that_did_not_get_to_its_end_claims_no_less_than_it_spends(
 def test_what_has_read_the_private_data_before_is_no_base(
     trained: dict[str, Any], data: Path, documents: Path, text: Path, tmp_path: Path
 ) -> None:
-    """By the name of a file, by its documents in another file, by its own base, by examples and by its tokenizer."""
+    """By the name of a file, by its documents in another file, by its own base, by examples, by what it was calibrated
+    on and by its tokenizer."""
 
     def tuned_without_noise(base: Any, source: Path, **more: Any) -> dict[str, Any]:
         return gptsmith.finetune(base, [source], out=tmp_path / source.stem, max_steps=1, batch_size=2, **more)
@@ -337,12 +338,14 @@ def test_what_has_read_the_private_data_before_is_no_base(
     reader = tuned_without_noise(trained["run"], documents, objective="next_token")
     after = tuned_without_noise(reader["run"], other, objective="next_token", settings=["data.validation_fraction=0"])
     answerer = tuned_without_noise(trained["run"], data)
+    smaller = gptsmith.compress(trained["run"], to="q8_0", text=[other], out=tmp_path / "smaller")
     for base, private, words in (
         (trained["run"], text, f"{trained['run']} has read {text}.*already"),
         (reader["run"], documents, f"{reader['run']} has read {documents} already"),
         (reader["run"], longer, f"{reader['run']} has read 120 of these documents already"),
         (after["run"], longer, f"{reader['run']} has read 120 of these documents already"),
         (answerer["run"], data, f"{answerer['run']} has read {data} already"),
+        (smaller["run"], other, f"{smaller['run']} has read {other} already"),
     ):
         with pytest.raises(UserError, match=words):
             tune(base, private, tmp_path / "run", **({"objective": "next_token"} if private != data else {}))
