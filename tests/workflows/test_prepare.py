@@ -321,7 +321,8 @@ def is_gone(pid: int) -> bool:
 def test_killed_workers_and_commands_go_on_where_they_were(
     tmp_path: Path, command: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    text, reader = many_texts(tmp_path / "texts"), tmp_path / "held.py"
+    text, reader = many_texts(tmp_path / "texts"), tmp_path / "imported" / "held.py"
+    reader.parent.mkdir()
     reader.write_text(HELD)
     words = (text, "--workers", 2, "--import", reader)
     free, held = {"GO": str(reader)}, {"GO": str(tmp_path / "never")}
@@ -349,7 +350,7 @@ def test_killed_workers_and_commands_go_on_where_they_were(
     assert not (tmp_path / "place").exists()
     assert command(*words, "--out", "place", **free).wait() == 0
     assert contents(tmp_path / "place") == contents(tmp_path / "whole")
-    assert {path.name for path in tmp_path.iterdir()} == {"texts", "held.py", "whole", "place"}
+    assert {path.name for path in tmp_path.iterdir()} == {"texts", "imported", "whole", "place"}
 
 
 SLURM = {
