@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gptsmith.base.console import meter
 from gptsmith.compress.difference import difference
-from gptsmith.compress.material import COMPARED_TOKENS, OWN_TEXT, Material
+from gptsmith.compress.material import COMPARED_TOKENS, GIVEN_TEXT, OWN_TEXT, Material
 from gptsmith.convert.load import Loaded
 from gptsmith.evaluate.bootstrap_units import UnitScores, score_units
 from gptsmith.generate.api import generate_batch
@@ -78,7 +78,7 @@ def side_by_side(material: Material, after: GPT) -> list[dict[str, str]]:
     before, tokenizer = material.original, material.tokenizer
     if before.config.num_labels:
         return []
-    stream = material.validation if material.validation_source == OWN_TEXT else None
+    stream = material.validation if material.validation_source in (OWN_TEXT, GIVEN_TEXT) else None
     _, prompts = general_prompts(Loaded(material.run, before), stream)
     room = before.config.context_length - 1
     prompts = [prompt for prompt in prompts[:: max(1, len(prompts) // NUM_PROMPTS)] if len(prompt) < room][:NUM_PROMPTS]

@@ -57,7 +57,7 @@ def report(run: str | Path) -> Path:
         _headline(known := _known(result, shown, events)),
         *(
             [element("p", f"Of what the base knew: {line}.", class_="soft")]
-            if (line := forgetting_in_a_line(known))
+            if not details and (line := forgetting_in_a_line(known))
             else []
         ),
         *([element("p", f"{line}.", class_="soft")] if (line := experts_in_a_line(known)) else []),

@@ -374,6 +374,11 @@ def test_text_that_is_given_calibrates_and_judges(
     words = [read[0].tokenizer.decode(ids.flatten().tolist()) for ids in read[0].calibration_windows()]
     assert all("Anvils ring" in text for text in words)
     assert Run.open(tmp_path / "smaller").lineage()[0].request["text"] == [str(given)]
+    samples = json.loads((tmp_path / "smaller" / "compression.json").read_text(encoding="utf-8"))["samples"]
+    assert any("Anvils ring" in sample["prompt"] for sample in samples)
+    page = (tmp_path / "smaller" / "report.html").read_text(encoding="utf-8")
+    assert "text that was given" in page
+    assert "Of what the base knew" not in page, "it has learnt nothing, and its text is not the base's"
 
 
 @pytest.mark.parametrize("given", ["missing.txt", "empty.txt"])
