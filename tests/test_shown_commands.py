@@ -50,6 +50,8 @@ CLASSIFIERS = ("my_texts-classification", "mine-classification", "spam")
 ADAPTERS = ("tuned", "mine-lora")
 QUANTIZED = ("my_texts-int8", "my_texts-5bits", "my_texts-q4_0")
 SMALL = [*SHORT_CONTEXT, "model.context_length=256", "model.num_heads=2"]
+TALKING = ["train.num_steps=30", "train.batch_size=2"]
+"""After fewer steps all tokens are as likely as the end of a reply, of which there is then nothing to explain."""
 TUNING = ["train.num_steps=2", "train.dtype=float32"]
 MAKES = {
     "gptsmith compress runs/my_texts --to int8": "runs/my_texts-int8",
@@ -149,7 +151,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = folder / "runs"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        gptsmith.pretrain(["my_texts"], out="runs/my_texts", settings=[*SMALL, "train.num_steps=2"])
+        gptsmith.pretrain(["my_texts"], out="runs/my_texts", settings=[*SMALL, *TALKING])
         gptsmith.finetune("runs/my_texts", ["answers.jsonl"], out=runs / CHATS[0], settings=TUNING)
         gptsmith.finetune("runs/my_texts", ["reviews.csv"], out=runs / CLASSIFIERS[0], settings=TUNING)
         gptsmith.finetune("runs/my_texts", ["answers.jsonl"], out=runs / ADAPTERS[0], lora=2, settings=TUNING)
@@ -195,7 +197,7 @@ def smaller(line: str) -> list[str]:
             at = words.index(option)
             del words[at : at + 2]
     if "--resume" in words:
-        return [*words, "--tokens", "12k"]
+        return [*words, "--tokens", "20k"]
     if words[1] == "finetune":
         settings = TUNING
     else:
