@@ -13,9 +13,9 @@ from gptsmith.generate.prefix_cache import Prefix, PrefixCache, common_length
 from gptsmith.generate.sequence import SequenceState
 from gptsmith.generate.settings import EngineSettings
 
-ROWS_MULTIPLE = 8
+ROWS_MULTIPLE = 4
 """Of prompts so much is read in a pass that it has a multiple of so many tokens: each number of rows that is new to
-oneDNN costs it time, and compiled code reads weights once for so many rows."""
+oneDNN costs it time, and compiled code multiplies so many or twice as many at once."""
 LEAST_CHUNK = 4
 """A step reads so many tokens of a prompt, or a few more, however slow it is."""
 

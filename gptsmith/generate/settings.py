@@ -34,7 +34,7 @@ class EngineSettings(Settings):
     """Tokens of a block of the KV cache."""
     max_prefill_tokens: int = Field(default=512, gt=0)
     """The most prompt tokens that one step reads (chunked prefill)."""
-    max_prefill_slowdown: float = Field(default=2.6, gt=1)
+    max_prefill_slowdown: float = Field(default=2.8, gt=1)
     """While sequences are decoded, a step that also reads a prompt may take this many times as long as one without."""
     num_speculative_tokens: int = Field(default=4, ge=0)
     """The most tokens of a sequence that are proposed and verified in one step; 0 turns speculative decoding off."""

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from gptsmith.generate.prefill_budget import PrefillBudget
+from gptsmith.generate.settings import EngineSettings
 from gptsmith.model.presets import preset
 
-PAUSE_STEPS, PROMPT, PIECE = 2.6, 900, 512
+PAUSE_STEPS, PROMPT, PIECE = EngineSettings().max_prefill_slowdown, 900, 512
 Machine = Callable[[int, int, int], float]
 """Seconds of a step that writes so many texts and reads so many tokens of a prompt from a place on."""
 

@@ -92,7 +92,7 @@ def test_a_pass_beside_texts_has_whole_blocks_of_rows(
     engine.submit(Request(PROMPT, 1), lambda chunk: None)
     run(engine)
     num_rows = [sum(s.count for s in segments) for segments in passes if len(segments) == 4]
-    whole = 8 if allowance < 8 else 16  # three texts, and 5 or 13 tokens of the prompt
+    whole = 8 if allowance < 8 else 20  # three texts, and 5 or 17 tokens of the prompt
     assert len(num_rows) == -(-len(PROMPT) // (whole - 3))
     assert num_rows[:-1] == [whole] * (len(num_rows) - 1)
 

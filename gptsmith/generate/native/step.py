@@ -96,7 +96,8 @@ def run_program(
             for task in range(tasks * thread // threads, tasks * (thread + 1) // threads):
                 place_head(shape, state, layers[op.number], own, task // heads, task % heads)
         elif op.code == ATTEND:
-            for task in range(thread, state.num_chunks * shape.num_heads, threads):
+            tasks = state.num_chunks * shape.num_heads
+            for task in range(tasks * thread // threads, tasks * (thread + 1) // threads):
                 attend(shape, state, layers[op.number], task, thread)
         elif op.code == CHOOSE:
             for row in range(thread, num_rows, threads):
