@@ -11,7 +11,7 @@ STEPS = 9
 """Candidates on each side of the scale that just holds the largest weight, a tenth of an integer apart."""
 RANGES = 21
 """Candidates for the range of a group with a minimum, from half an integer less than the whole to one more."""
-GROUPS_AT_ONCE = 1 << 12
+GROUPS_AT_ONCE = 1 << 11
 """So many stay in a processor's cache."""
 
 
@@ -36,41 +36,41 @@ def _around_zero(weights: Tensor, importance: Tensor, grid: Grid) -> tuple[Tenso
     assert grid.zero is not None
     low, high = grid.least - grid.zero, grid.most - grid.zero
     largest = weights.gather(1, weights.abs().argmax(dim=1, keepdim=True))
-    weighted = importance * weights
-    best = torch.full_like(largest, -1.0)
-    scale = torch.zeros_like(largest)
-    for step in range(-STEPS, STEPS + 1):
-        integers = (weights * inverse(largest / (low - 0.1 * step))).round_().clamp_(low, high)
-        product = (weighted * integers).sum(dim=1, keepdim=True)
-        square = (importance * integers.square_()).sum(dim=1, keepdim=True)
-        fit = product * inverse(square)
-        gain = product * fit  # the error is what it was without these weights, less this
-        better = gain > best
-        best, scale = torch.where(better, gain, best), torch.where(better, fit, scale)
+    ends = torch.linspace(low - 0.1 * STEPS, low + 0.1 * STEPS, 2 * STEPS + 1).to(weights)
+    integers = _integers(weights, ends * inverse(largest), low, high)
+    product = _sums(integers, importance * weights)
+    fit = product * inverse(_sums(integers.square_(), importance))
+    gain = product * fit  # the error is what it was without these weights, less this
+    scale = fit.gather(1, gain.argmax(dim=1, keepdim=True))
     return scale, scale
 
 
 def _from_minimum(weights: Tensor, importance: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """Scales of ranges from the smallest weight, more or less, and then both by least squares."""
     smallest = weights.amin(dim=1, keepdim=True)
-    span = weights.amax(dim=1, keepdim=True) - smallest
-    weighted = importance * weights
+    above = weights - smallest
+    span = above.amax(dim=1, keepdim=True)
+    weighted = importance * above
     total, first = importance.sum(dim=1, keepdim=True), weighted.sum(dim=1, keepdim=True)
-    energy = (weighted * weights).sum(dim=1, keepdim=True)
-    scale, offset = span / grid.most, smallest
-    least = torch.full_like(span, torch.inf)
-    for step in range(RANGES):
-        width = grid.most - 0.5 + 1.5 * step / (RANGES - 1)
-        integers = ((weights - smallest) * inverse(span / width)).round_().clamp_(grid.least, grid.most)
-        shares = importance * integers
-        one = shares.sum(dim=1, keepdim=True)
-        two = shares.mul_(integers).sum(dim=1, keepdim=True)
-        product = (weighted * integers).sum(dim=1, keepdim=True)
-        determinant = total * two - one.square()
-        fit = (total * product - one * first) * inverse(determinant)
-        low = (two * first - one * product) * inverse(determinant)
-        error = torch.where(determinant > 0, energy - fit * product - low * first, torch.inf)
-        better = error < least
-        least = torch.where(better, error, least)
-        scale, offset = torch.where(better, fit, scale), torch.where(better, low, offset)
-    return scale, offset
+    ends = torch.linspace(grid.most - 0.5, grid.most + 1.0, RANGES).to(weights)
+    integers = _integers(above, ends * inverse(span), grid.least, grid.most)
+    one, product = _sums(integers, importance), _sums(integers, weighted)
+    two = _sums(integers.square_(), importance)
+    determinant = total * two - one.square()
+    fit = (total * product - one * first) * inverse(determinant)
+    low = (two * first - one * product) * inverse(determinant)
+    gain = torch.where(determinant > 0, fit * product + low * first, -torch.inf)
+    most, chosen = gain.max(dim=1, keepdim=True)
+    scale, offset = (each.gather(1, chosen) for each in (fit, low))
+    is_found = most > -torch.inf
+    return torch.where(is_found, scale, span / grid.most), smallest + torch.where(is_found, offset, 0.0)
+
+
+def _integers(weights: Tensor, factors: Tensor, low: float, high: float) -> Tensor:
+    """The nearest integers (N, candidates, weights of a group) of weights times factors (N, candidates)."""
+    return (weights[:, None] * factors[:, :, None]).round_().clamp_(low, high)
+
+
+def _sums(integers: Tensor, shares: Tensor) -> Tensor:
+    """The sums (N, candidates) over the weights of a group of integers times shares (N, weights of a group)."""
+    return torch.bmm(integers, shares[:, :, None])[:, :, 0]
