@@ -32,7 +32,11 @@ PLAN = Plan({}, num_tokens=10**6, tokens_per_step=1024)
 def steps(monkeypatch: pytest.MonkeyPatch) -> dict[bool, list[float]]:
     """The seconds that plain and compiled steps seem to take."""
     times = {False: [2.0, 1.0, 1.0], True: [30.0, 0.8, 0.8]}
-    monkeypatch.setattr(compile_trial, "step_times", lambda *_, compiles=False: times[compiles])
+
+    def step_times(*_: Any, compiles: bool) -> list[tuple[float, float]]:
+        return [(seconds / 2, seconds / 2) for seconds in times[compiles]]
+
+    monkeypatch.setattr(compile_trial, "step_times", step_times)
     monkeypatch.setattr(compile_trial, "missing_for_compiling", lambda _: None)
     return times
 
@@ -62,7 +66,7 @@ def test_what_cannot_be_compiled_is_not_tried(
     experts = GPTConfig.parse({**CONFIG.plain(), "feedforward": {"kind": "experts", "num_experts": 2}})
     assert chosen(3600, experts) == PLAN
 
-    def broken(*_: Any, **__: Any) -> list[float]:
+    def broken(*_: Any, **__: Any) -> list[tuple[float, float]]:
         raise RuntimeError("the compiler is\nbroken")
 
     monkeypatch.setattr(compile_trial, "step_times", broken)
@@ -91,7 +95,7 @@ def test_the_plan_of_a_long_run_is_recorded_in_its_settings(
     given: tuple[str, ...],
     compiles: bool | None,
 ) -> None:
-    monkeypatch.setattr(time_budget, "measured_speed", lambda *_: Speed(((1e6, 1e-3), (1e8, 1e-1))))
+    monkeypatch.setattr(time_budget, "measured_speed", lambda *_: Speed(((1e6, 1e-3, 0.0), (1e8, 1e-1, 0.0))))
     monkeypatch.setattr(plan_module, "ENOUGH_STEPS", 10**6)  # the text is short
     monkeypatch.setattr(compilable, "missing_for_compiling", lambda _: None)
     resolved = resolve_settings(PretrainRequest(sources=[text], minutes=60, settings=given))

@@ -23,7 +23,7 @@ def test_one_file_makes_an_optimizer_that_trains_resumes_and_is_planned_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = write_text(tmp_path / "smiths")
-    monkeypatch.setattr(time_budget, "measured_speed", lambda *_: Speed(((7e6, 5e-6), (1e9, 5e-4))))
+    monkeypatch.setattr(time_budget, "measured_speed", lambda *_: Speed(((7e6, 5e-6, 0.0), (1e9, 5e-4, 0.0))))
     with dropped_kind("gptsmith.train.optimizers", FILE):
         whole = gptsmith.pretrain([text], out=tmp_path / "whole", settings=SETTINGS)
         with stopped_after(7):

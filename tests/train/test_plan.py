@@ -32,7 +32,7 @@ BASE = preset_settings("smith")
 LARGE = Corpus(num_tokens=10**9, num_bytes=4 * 10**9, difficulty=2.0)
 
 
-def seconds_per_token(config: GPTConfig) -> float:
+def seconds_per_token(config: GPTConfig, tokens_per_step: int = 1024) -> float:
     return cost(config).training_flops_per_token / 4e11
 
 
@@ -146,9 +146,18 @@ def test_words_that_come_again_are_easier() -> None:
 def test_speed_lies_on_a_line_between_what_was_measured() -> None:
     configs = [GPTConfig.parse({**BASE, "num_layers": layers}) for layers in (2, 4, 8, 16)]
     flops = [float(cost(config).training_flops_per_token) for config in configs]
-    speed = Speed(((flops[1], 1e-4), (flops[2], 3e-4)))
-    assert [speed.seconds_per_token(configs[n]) for n in (0, 1, 2)] == pytest.approx([1e-4, 1e-4, 3e-4])
-    assert speed.seconds_per_token(configs[3]) == pytest.approx(3e-4 * flops[3] / flops[2])
+    speed = Speed(((flops[1], 1e-4, 0.0), (flops[2], 3e-4, 0.0)))
+    assert [speed.seconds_per_token(configs[n], 1024) for n in (0, 1, 2)] == pytest.approx([1e-4, 1e-4, 3e-4])
+    assert speed.seconds_per_token(configs[3], 1024) == pytest.approx(3e-4 * flops[3] / flops[2])
+
+
+def test_the_move_of_a_step_is_shared_by_its_tokens() -> None:
+    config = GPTConfig.parse(BASE)
+    speed = Speed(((1.0, 1e-4, 0.1024), (1e12, 1e-4, 0.1024)))
+    assert [speed.seconds_per_token(config, size) for size in (1024, 2048)] == pytest.approx([2e-4, 1.5e-4])
+    plan = plan_seconds(10_000, LARGE, speed.seconds_per_token, BASE, fixed_shape=True)
+    assert plan.num_tokens / plan.num_steps == pytest.approx(plan.tokens_per_step, rel=0.01)
+    assert plan.num_tokens * 1e-4 + plan.num_steps * 0.1024 == pytest.approx(10_000, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -173,10 +182,10 @@ class Machine:
         """The widths of the models that were timed."""
         monkeypatch.setattr(speed_module, "_step_seconds", self.step_seconds)
 
-    def step_seconds(self, config: GPTConfig, *_: object) -> float:
+    def step_seconds(self, config: GPTConfig, *_: object) -> tuple[float, float]:
         self.timed.append(config.embed_dim)
         slow = 3.0 if config.attention.kind == "additive" else 1.0
-        return self.seconds * slow * config.embed_dim / 128
+        return self.seconds * slow * config.embed_dim / 128, 0.0
 
     def measured(self, cache: Path, dtype: torch.dtype = torch.float32) -> tuple[Speed, list[int]]:
         """The speed, and the widths that were timed for it."""
@@ -231,7 +240,7 @@ def test_a_slow_kind_of_attention_is_measured_once(tmp_path: Path, monkeypatch: 
     assert seconds * attended_elements(probed) * 2048 == pytest.approx(0.2)
     machine.seconds = 1.0
     assert slow_attention_s(attention["additive"], *arguments) == seconds
-    faster = Speed(((7e6, speed.points[0][1] / 4),))
+    faster = Speed(((7e6, speed.points[0][1] / 4, 0.0),))
     assert slow_attention_s(attention["additive"], faster, *arguments[1:]) == pytest.approx(seconds / 4)
     assert machine.timed == [128, 128]
 

@@ -56,7 +56,7 @@ def test_values_are_those_of_version_0_1(
     train: tuple[int, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(time_budget, "measured_speed", lambda *_: Speed(((7e6, 5e-6), (1e9, 5e-4))))
+    monkeypatch.setattr(time_budget, "measured_speed", lambda *_: Speed(((7e6, 5e-6, 0.0), (1e9, 5e-4, 0.0))))
     settings = resolved(text, **arguments).settings
     shape = settings.model
     assert (shape.vocab_size, shape.context_length, shape.embed_dim, shape.num_layers, shape.num_heads) == model

@@ -29,7 +29,7 @@ from gptsmith.train.trainer import Callback, Trainer
 from gptsmith.workflows.finetune import finetune
 from gptsmith.workflows.pretrain import pretrain
 
-SLOW = Speed(((7e6, 1e-3), (1e9, 1e-1)))
+SLOW = Speed(((7e6, 1e-3, 0.0), (1e9, 1e-1, 0.0)))
 
 
 class Poison(Callback):

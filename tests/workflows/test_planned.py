@@ -33,8 +33,8 @@ from gptsmith.train.planning.throughput import Speed
 from gptsmith.train.trainer import Callback, Trainer
 from tests.callbacks import After, stopped_after
 
-FAST = Speed(((7e6, 5e-6), (1e9, 5e-4)))
-SLOW = Speed(((7e6, 1e-3), (1e9, 1e-1)))
+FAST = Speed(((7e6, 5e-6, 0.0), (1e9, 5e-4, 0.0)))
+SLOW = Speed(((7e6, 1e-3, 0.0), (1e9, 1e-1, 0.0)))
 SILENT = "train.sample_every_steps=1000"
 SHAPE = [
     "train.dtype=float32",

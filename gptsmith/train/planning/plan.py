@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from gptsmith.base.errors import UserError
@@ -29,7 +30,8 @@ PARAMETERS_PER_TOKEN = 12
 """Blocks with more parameters per token of the text were not tried (LOG.md)."""
 STEPS_WANTED = 1500
 TOKENS_PER_STEP = 1024
-"""Of a small run. Larger ones take larger steps, in powers of two, for about as many steps."""
+LARGEST_STEP = 2**19
+"""Of a small run and of the largest: steps grow in powers of two, for about as many steps."""
 LEAST_STEPS = 40
 """Fewer steps than this are no training."""
 EPOCHS_BEFORE_DROPOUT = 5
@@ -86,7 +88,7 @@ def plan_tokens(corpus_tokens: int, tokens: int | None, params: int | None) -> P
 def plan_seconds(
     seconds: float,
     corpus: Corpus,
-    seconds_per_token: Callable[[GPTConfig], float],
+    seconds_per_token: Callable[[GPTConfig, int], float],
     base: dict[str, Any],
     *,
     params: int | None = None,
@@ -96,7 +98,7 @@ def plan_seconds(
     """The plan whose expected bits per byte are lowest among those that take `seconds`.
 
     Args:
-        seconds_per_token: the training time per token of a model's shape.
+        seconds_per_token: the training time per token of a model's shape, in steps of so many tokens.
         base: the settings of the model that a shape is laid over.
         params: about how many parameters the blocks must have, if somebody has decided.
         fixed_shape: whether `base` has its shape already.
@@ -106,14 +108,14 @@ def plan_seconds(
         TooShortError: the time is too short for the smallest model.
     """
     if fixed_shape:
-        per_token = seconds_per_token(GPTConfig.parse(base))
-        return _plan({}, _affordable(seconds / per_token - other_tokens, per_token, corpus), corpus.num_tokens)
+        per_token = partial(seconds_per_token, GPTConfig.parse(base))
+        return _plan({}, _affordable(seconds, other_tokens, per_token, corpus), corpus.num_tokens)
     best: tuple[float, Plan] | None = None
     fitting = [shape for shape in SHAPES if block_parameters(shape) <= PARAMETERS_PER_TOKEN * corpus.num_tokens]
     for shape in [largest_shape(params)] if params else fitting or SHAPES[:1]:
-        per_token = seconds_per_token(GPTConfig.parse({**base, **smith_shape(*shape)}))
+        per_token = partial(seconds_per_token, GPTConfig.parse({**base, **smith_shape(*shape)}))
         try:
-            num_tokens = _affordable(seconds / per_token - other_tokens, per_token, corpus)
+            num_tokens = _affordable(seconds, other_tokens, per_token, corpus)
         except TooShortError:
             if best is None:
                 raise
@@ -125,11 +127,24 @@ def plan_seconds(
     return best[1]
 
 
-def _affordable(num_tokens: float, seconds_per_token: float, corpus: Corpus) -> int:
-    least = LEAST_STEPS * TOKENS_PER_STEP
-    if num_tokens < least:
-        raise TooShortError((least - num_tokens) * seconds_per_token)
-    return min(int(num_tokens), useful_tokens(corpus.num_tokens))
+def _affordable(seconds: float, other_tokens: float, seconds_per_token: Callable[[int], float], corpus: Corpus) -> int:
+    """The tokens that so many seconds suffice for, in steps of the size that goes with them."""
+    size = TOKENS_PER_STEP
+    while True:
+        per_token = seconds_per_token(size)
+        num_tokens, least = seconds / per_token - other_tokens, LEAST_STEPS * TOKENS_PER_STEP
+        if num_tokens < least:
+            raise TooShortError((least - num_tokens) * per_token)
+        useful = min(int(num_tokens), useful_tokens(corpus.num_tokens))
+        if _step_size(useful) <= size:
+            return useful
+        size = _step_size(useful)  # for which the same seconds suffice for more
+
+
+def _step_size(num_tokens: int) -> int:
+    """The tokens of a step of a run of so many."""
+    size = 2 ** round(math.log2(max(num_tokens / STEPS_WANTED, 1)))
+    return min(max(size, TOKENS_PER_STEP), LARGEST_STEP)
 
 
 def useful_tokens(corpus_tokens: int) -> int:
@@ -174,5 +189,4 @@ def largest_shape(params: float) -> tuple[int, int]:
 def _plan(model: dict[str, Any], num_tokens: int, corpus_tokens: int) -> Plan:
     if num_tokens > EPOCHS_BEFORE_DROPOUT * corpus_tokens:
         model = {**model, "dropout": DROPOUT}
-    tokens_per_step = 2 ** round(math.log2(max(num_tokens / STEPS_WANTED, 1)))
-    return Plan(model, num_tokens, min(max(tokens_per_step, TOKENS_PER_STEP), 2**19))
+    return Plan(model, num_tokens, _step_size(num_tokens))

@@ -27,10 +27,11 @@ from gptsmith.model.presets import smith_shape
 from gptsmith.train.batch import Batch
 from gptsmith.train.objectives.next_token import NextTokenSettings
 from gptsmith.train.optimizers.muon import MuonSettings
-from gptsmith.train.step import train_step
+from gptsmith.train.stability import gradient_norm
+from gptsmith.train.step import backward
 from gptsmith.version import __version__
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 PROBED_SHAPES = ((128, 4), (192, 4), (256, 4), (384, 6), (512, 8), (768, 12), (1024, 16))
 PROBE_VOCAB_SIZE, PROBE_CONTEXT, PROBE_WINDOWS = 2048, 256, 8
 PROBE_TOKENS = PROBE_WINDOWS * PROBE_CONTEXT
@@ -44,20 +45,21 @@ PRODUCTS_TIMED = 5
 
 @dataclass(frozen=True)
 class Speed:
-    """The time per token of training the default model here, by its FLOPs."""
+    """The time of training the default model here, by its FLOPs."""
 
-    points: tuple[tuple[float, float], ...]
-    """FLOPs per token and seconds per token, at 2,048 tokens per step, small models first."""
+    points: tuple[tuple[float, float, float], ...]
+    """FLOPs per token, seconds per token of the passes, and seconds per step of the optimizer, small models first."""
 
-    def seconds_per_token(self, config: GPTConfig) -> float:
+    def seconds_per_token(self, config: GPTConfig, tokens_per_step: int) -> float:
         """Seconds of training per token: log-linear between measured sizes, in proportion to the FLOPs beyond them."""
         flops = float(cost(config).training_flops_per_token)
-        first, last = self.points[0], self.points[-1]
+        points = [(size, passes_s + move_s / tokens_per_step) for size, passes_s, move_s in self.points]
+        first, last = points[0], points[-1]
         if flops <= first[0]:
             return first[1]
         if flops >= last[0]:
             return last[1] * flops / last[0]
-        for (low, low_s), (high, high_s) in itertools.pairwise(self.points):
+        for (low, low_s), (high, high_s) in itertools.pairwise(points):
             if flops <= high:
                 return low_s * (high_s / low_s) ** (math.log(flops / low) / math.log(high / low))
         raise AssertionError("points are in order")
@@ -90,7 +92,8 @@ def _speed_file(device: torch.device, dtype: torch.dtype, folder: Path) -> Path:
 
 def _read_speed(path: Path) -> Speed | None:
     try:
-        speed = Speed(tuple((float(flops), float(seconds)) for flops, seconds in read_json(path)["points"]))
+        points = [[float(number) for number in point] for point in read_json(path)["points"]]
+        speed = Speed(tuple((flops, passes_s, move_s) for flops, passes_s, move_s in points))
     except (UserError, KeyError, TypeError, ValueError):
         return None
     return speed if speed.points else None
@@ -98,8 +101,8 @@ def _read_speed(path: Path) -> Speed | None:
 
 def _is_kept(speed: Speed, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the smallest shape takes as long now as it did then."""
-    then = speed.points[0][1]
-    now = _step_seconds(_probed(*PROBED_SHAPES[0]), device, dtype) / PROBE_TOKENS
+    _, passes_s, move_s = speed.points[0]
+    then, now = passes_s * PROBE_TOKENS + move_s, sum(_step_seconds(_probed(*PROBED_SHAPES[0]), device, dtype))
     return max(now, then) <= (1 + SAME_PACE) * min(now, then)
 
 
@@ -119,7 +122,7 @@ def slow_attention_s(attention: AttentionSettings, speed: Speed, device: torch.d
         times = float(read_json(path)["times_slower"])
     except (UserError, KeyError, TypeError, ValueError):
         slow = GPTConfig.parse(merged(full.plain(), {"attention": attention.kind}, GPTConfig))
-        times = _step_seconds(slow, device, dtype) / _step_seconds(full, device, dtype)
+        times = _step_seconds(slow, device, dtype)[0] / _step_seconds(full, device, dtype)[0]
         write_json(path, {"times_slower": times})
     return max(times - 1, 0.0) * speed.points[0][1] / attended_elements(full)
 
@@ -131,12 +134,12 @@ def attended_elements(config: GPTConfig) -> float:
 
 def measure(device: torch.device, dtype: torch.dtype) -> Speed:
     """Times steps of growing models."""
-    points: list[tuple[float, float]] = []
+    points: list[tuple[float, float, float]] = []
     for shape in PROBED_SHAPES:
         config = _probed(*shape)
-        seconds = _step_seconds(config, device, dtype)
-        points.append((cost(config).training_flops_per_token, seconds / PROBE_TOKENS))
-        if seconds > LONGEST_STEP_S:
+        passes_s, move_s = _step_seconds(config, device, dtype)
+        points.append((cost(config).training_flops_per_token, passes_s / PROBE_TOKENS, move_s))
+        if passes_s + move_s > LONGEST_STEP_S:
             break
     give_back_freed_memory()
     return Speed(tuple(points))
@@ -148,16 +151,18 @@ def _probed(width: int, num_layers: int) -> GPTConfig:
     return GPTConfig.parse({"vocab_size": PROBE_VOCAB_SIZE, "context_length": PROBE_CONTEXT, **shape})
 
 
-def _step_seconds(config: GPTConfig, device: torch.device, dtype: torch.dtype) -> float:
-    """The median time of a step, after one that is not counted."""
+def _step_seconds(config: GPTConfig, device: torch.device, dtype: torch.dtype) -> tuple[float, float]:
+    """The median times of the passes and of the move of a step, after one that is not counted."""
     times = step_times(config, PROBE_WINDOWS, device, dtype)
-    return statistics.median(times[1:] or times)
+    passes_s, move_s = (statistics.median(part) for part in zip(*(times[1:] or times), strict=True))
+    return passes_s, move_s
 
 
 def step_times(
     config: GPTConfig, num_windows: int, device: torch.device, dtype: torch.dtype, *, compiles: bool = False
-) -> list[float]:
-    """Seconds of the first steps of training on so many windows. The first one makes what later ones find."""
+) -> list[tuple[float, float]]:
+    """Seconds of the first steps of training on so many windows: of the passes, and of the optimizer's move. The first
+    step makes what later ones find."""
     model = GPT(config).to(device)
     model.compute_dtype = dtype
     model.use_compiled_blocks(compiles)
@@ -165,13 +170,16 @@ def step_times(
     shape = num_windows, config.context_length + 1
     ids = torch.randint(config.vocab_size, shape, generator=torch.Generator().manual_seed(0))
     batch = Batch(ids[:, :-1].contiguous().to(device), ids[:, 1:].contiguous().to(device))
-    times: list[float] = []
-    while len(times) <= STEPS_TIMED and sum(times[int(compiles) :]) < 3 * LONGEST_STEP_S:
+    times: list[tuple[float, float]] = []
+    while len(times) <= STEPS_TIMED and sum(map(sum, times[int(compiles) :])) < 3 * LONGEST_STEP_S:
         started = time.perf_counter()
-        train_step(model, NextTokenSettings(), optimizer, [batch], 1.0)
+        backward(model, NextTokenSettings(), [batch])
+        gradient_norm(model)  # waits for a GPU
+        passed = time.perf_counter()
+        optimizer.step(1.0)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - started)
+        times.append((passed - started, time.perf_counter() - passed))
     return times
 
 

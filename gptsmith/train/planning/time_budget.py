@@ -86,8 +86,8 @@ def plan_minutes(
     speed = measured_speed(device, dtype)
     slow_s = slow_attention_s(attention.KINDS.validate(base.get("attention", {})), speed, device, dtype)
 
-    def seconds_per_token(config: GPTConfig) -> float:
-        return speed.seconds_per_token(config) + slow_s * attended_elements(config)
+    def seconds_per_token(config: GPTConfig, tokens_per_step: int) -> float:
+        return speed.seconds_per_token(config, tokens_per_step) + slow_s * attended_elements(config)
 
     evaluated = NUM_EVALUATIONS * min(train.evaluation_tokens, num_validation_tokens) + num_validation_tokens
     left_s = minutes * 60 - elapsed_seconds - CLOSING_S
@@ -113,7 +113,8 @@ def plan_minutes(
             )
         ) from None
     config = GPTConfig.parse({**base, **plan.model})
-    per_token = seconds_per_token(config)
+    per_token = seconds_per_token(config, plan.tokens_per_step)
+    times_slower = per_token / speed.seconds_per_token(config, plan.tokens_per_step)
     if may_compile and train.compile is None:
         plan, trial = with_compiling(plan, config, corpus, left_s, device, dtype)
         if trial is not None:
@@ -125,7 +126,7 @@ def plan_minutes(
         "tokens_per_second": 1 / per_token,
     }
     if slow_s:
-        predicted["times_slower_than_full_attention"] = seconds_per_token(config) / speed.seconds_per_token(config)
+        predicted["times_slower_than_full_attention"] = times_slower
     if (peak_bytes := _peak_bytes(plan, config, train, dtype, num_shards)) is not None:
         predicted["peak_memory_bytes"] = peak_bytes
     return plan, predicted if shape_is_given else {**predicted, **_expected_bits(plan, config, corpus)}

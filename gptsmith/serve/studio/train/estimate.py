@@ -67,7 +67,7 @@ def new_model(
     except TooShortError:
         return None
     config = GPTConfig.parse(merged(base, plan.model))
-    per_token = speed.seconds_per_token(config)
+    per_token = speed.seconds_per_token(config, plan.tokens_per_step)
     bytes_now = PROCESS_BYTES + PREPARED_BYTES
     figures: dict[str, Any] = {
         "seconds": START_S + plan.num_tokens * per_token,
@@ -129,5 +129,5 @@ def tuning(
 def tokens_per_second(speed: Speed, num_parameters: int, *, has_adapters: bool) -> float:
     """About how many tokens per second a model that exists is tuned on here; adapters alone need no gradients of the
     weights below them. Such models are larger than those whose speed was measured, and reach the highest rate."""
-    rate = max(flops / seconds for flops, seconds in speed.points)
+    rate = max(flops / passes_s for flops, passes_s, _ in speed.points)
     return rate / ((4 if has_adapters else 6) * max(num_parameters, 1))

@@ -17,7 +17,7 @@ from gptsmith.train.planning.plan import Corpus, expectation, plan_seconds
 from gptsmith.train.planning.throughput import Speed
 from gptsmith.train.request import FinetuneRequest, PretrainRequest
 
-SPEED = Speed(((3e6, 2e-5), (3e7, 1.5e-4), (3e8, 1.2e-3)))
+SPEED = Speed(((3e6, 2e-5, 0.0), (3e7, 1.5e-4, 0.0), (3e8, 1.2e-3, 0.0)))
 SMOL = FoundModel(
     "models/smol", "SmolLM2-135M-Instruct", "folder", kind="chat", licence="apache-2.0", num_parameters=134_515_008,
     tuning_bytes={"all_weights": 6_800_000_000, "lora": 2_300_000_000, "lora_with_checkpointing": 1_700_000_000},
