@@ -40,8 +40,9 @@ def _around_zero(weights: Tensor, importance: Tensor, grid: Grid) -> tuple[Tenso
     integers = _integers(weights, ends * inverse(largest), low, high)
     product = _sums(integers, importance * weights)
     fit = product * inverse(_sums(integers.square_(), importance))
-    gain = product * fit  # the error is what it was without these weights, less this
-    scale = fit.gather(1, gain.argmax(dim=1, keepdim=True))
+    gain = (product * fit).nan_to_num(-1.0)  # the error is what it was without these weights, less this
+    most, chosen = gain.max(dim=1, keepdim=True)
+    scale = torch.where(most >= 0, fit.gather(1, chosen), 0.0)
     return scale, scale
 
 

@@ -57,6 +57,16 @@ def test_searched_scales_are_better_than_the_nearest_where_it_counts(name: str) 
 
 
 @pytest.mark.parametrize("name", GRIDS)
+def test_groups_without_a_scale_are_themselves(name: str) -> None:
+    """Of zeros, of one number, and of numbers whose inverse is more than float32 can hold."""
+    weight = torch.zeros(4, 32)
+    weight[1], weight[2], weight[3] = 0.5, drawn(32) * 1e-41, 1e-38
+    weight[2, :4] = 0
+    for found in (searched(weight, FORMATS[name]), gptq(weight, torch.eye(32), FORMATS[name])):
+        torch.testing.assert_close(found.weights().flatten(1), weight, rtol=0.01, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", GRIDS)
 def test_gptq_without_correlations_only_searches(name: str) -> None:
     weight, form = drawn(8, 64), FORMATS[name]
     found, expected = gptq(weight, torch.eye(64), form), searched(weight, form)
