@@ -28,10 +28,11 @@ from gptsmith.base.leftovers import (
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="locks of folders are those of POSIX")
 
 WORK = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from gptsmith.base.files import published_folder
 from gptsmith.base.leftovers import locked, temporary_path
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests may ignore it, as nohup does
 with published_folder(Path(sys.argv[1])) as folder:
     (folder / "weights").write_bytes(bytes(1000))
     file = temporary_path(Path(sys.argv[1]).with_name("small"))
