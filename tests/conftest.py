@@ -23,6 +23,14 @@ settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What opens a browser is a story."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.story)
+
+
 def pytest_collection_finish() -> None:
     """What has been imported and collected by now stays: looking for garbage passes it over."""
     gc.collect()

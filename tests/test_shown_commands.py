@@ -39,6 +39,7 @@ from .object_store import s3_server
 from .workflows.conftest import SMALL as SHORT_CONTEXT
 from .workflows.conftest import write_text
 
+pytestmark = pytest.mark.story
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))]
 ELSEWHERE = ("--lm-eval", "--ray", "s3://", "--executor")
