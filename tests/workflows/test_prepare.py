@@ -311,10 +311,9 @@ def until(happens: Callable[[], Any]) -> Any:
 
 def is_gone(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
         return True
-    return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] == "Z"
 
 
 @pytest.mark.story
@@ -330,8 +329,10 @@ def test_killed_workers_and_commands_go_on_where_they_were(
     working = tmp_path / ".partial-place"
 
     def reading() -> list[int]:
-        folder = working / "workers" / "read"
-        pids = [int(path.name) for path in folder.iterdir()] if folder.is_dir() else []
+        try:
+            pids = [int(path.name) for path in (working / "workers" / "read").iterdir()]
+        except FileNotFoundError:  # it comes and goes
+            return []
         return pids if len(pids) == 2 else []
 
     first = command(*words, "--out", "place", **held)
