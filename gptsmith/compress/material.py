@@ -32,7 +32,9 @@ from gptsmith.train.validation_text import pretraining_data, require_public, val
 OWN_TEXT, GIVEN_TEXT = "validation text", "text that was given"
 COMPARED_TOKENS, COMPARED_CONTEXT = 8192, 1024
 """The number of positions whose logits are compared, and the tokens per window."""
-CALIBRATION_TOKENS, TRIAL_TOKENS = 8192, 1024
+CALIBRATION_TOKENS, TRIAL_TOKENS, CALIBRATION_CONTEXT = 8192, 1024, 256
+"""The positions that calibrate and those that trials are compared on, and the tokens per window: in many short windows,
+first tokens, which are like no others, count (LOG.md)."""
 TRIAL_EVERY = 1 + CALIBRATION_TOKENS // TRIAL_TOKENS
 """Every so many rows of training text, one is for trials."""
 LOGITS_AT_ONCE, TOKENS_AT_ONCE = 1 << 24, 1024
@@ -145,7 +147,7 @@ class Material:
             is_storage = self.run.config.linear.is_storage  # which compiled code multiplies faster
             writer = self.run.model(self.original.device).float() if is_storage else self.original
             return own_rows(writer, self.tokenizer, num_tokens)
-        return torch.cat([input_ids for input_ids, _ in self._windows(stream, num_tokens)])
+        return torch.cat([input_ids for input_ids, _ in self._windows(stream, num_tokens, CALIBRATION_CONTEXT)])
 
     def calibration_windows(self) -> list[Tensor]:
         """Input ids (B, T) to calibrate with."""
@@ -181,24 +183,16 @@ class Material:
 
     def validation_windows(self, num_tokens: int = COMPARED_TOKENS) -> Iterator[tuple[Tensor, Tensor]]:
         """Input ids (B, T) and which positions count (B, T), from all over the validation text."""
-        return self._windows(self.validation, num_tokens)
+        return self._windows(self.validation, num_tokens, COMPARED_CONTEXT)
 
-    @property
-    def _context(self) -> int:
-        return min(self.original.config.context_length, COMPARED_CONTEXT)
-
-    @property
-    def _rows_at_once(self) -> int:
-        return max(1, LOGITS_AT_ONCE // (self._context * self.original.config.vocab_size))
-
-    def _windows(self, stream: TokenStream, num_tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
-        device = self.original.device
-        for input_ids, targets in evaluation_windows(stream, self._context, self._rows_at_once, num_tokens):
+    def _windows(self, stream: TokenStream, num_tokens: int, context: int) -> Iterator[tuple[Tensor, Tensor]]:
+        config, device = self.original.config, self.original.device
+        context = min(config.context_length, context)
+        rows_at_once = max(1, LOGITS_AT_ONCE // (context * config.vocab_size))
+        for input_ids, targets in evaluation_windows(stream, context, rows_at_once, num_tokens):
             yield torch.from_numpy(input_ids).to(device), torch.from_numpy(targets != IGNORED).to(device)
 
 
-WRITTEN_TOKENS = 256
-"""The most of a text."""
 SPARE, MOST_TEXTS_EACH = 1.125, 8
 """So many times the texts that are missing are written at once, and in all: documents may end early, and a few texts
 take as many steps as many."""
@@ -208,7 +202,7 @@ def own_rows(model: GPT, tokenizer: Tokenizer, num_tokens: int) -> Tensor:
     """Input ids (B, T), about so many in all, of documents that a model writes itself. They calibrate nearly as well as
     text that it was trained on (Williams et al. 2025, "Self-calibration"). Few more are written than are used. Weights
     in blocks are multiplied by compiled code, where it can be had."""
-    context = min(model.config.context_length, WRITTEN_TOKENS)
+    context = min(model.config.context_length, CALIBRATION_CONTEXT)
     engine: EngineName = "auto" if model.config.linear.is_storage else "torch"
     ids: list[int] = []
     num_texts, most = 0, MOST_TEXTS_EACH * -(-num_tokens // context)
