@@ -33,8 +33,8 @@ OWN_TEXT, GIVEN_TEXT = "validation text", "text that was given"
 COMPARED_TOKENS, COMPARED_CONTEXT = 8192, 1024
 """The number of positions whose logits are compared, and the tokens per window."""
 CALIBRATION_TOKENS, TRIAL_TOKENS, CALIBRATION_CONTEXT = 8192, 1024, 256
-"""The positions that calibrate and those that trials are compared on, and the tokens per window: as many in longer ones,
-from fewer places, calibrate worse (LOG.md)."""
+"""The positions that calibrate and those that trials are compared on, and the tokens per window: as many in longer
+ones, from fewer places, calibrate worse (LOG.md)."""
 TRIAL_EVERY = 1 + CALIBRATION_TOKENS // TRIAL_TOKENS
 """Every so many rows of training text, one is for trials."""
 LOGITS_AT_ONCE, TOKENS_AT_ONCE = 1 << 24, 1024
